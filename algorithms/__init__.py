@@ -1,0 +1,1 @@
+"""Processing algorithms, one per file: declare parameters, check them, build a job."""

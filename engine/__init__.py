@@ -1,0 +1,1 @@
+"""The bridge between QGIS and the engine process: standard library only."""

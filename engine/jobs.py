@@ -1,0 +1,160 @@
+"""What an algorithm asks of the engine: one frozen dataclass per job, plain values and paths only.
+
+Every path is absolute. An output that is None is not wanted. `OUTPUTS` names the fields that are
+output paths, so that client and engine agree on what a job may leave on disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Job:
+    """Base of all jobs."""
+
+    KIND: ClassVar[str] = ""
+    OUTPUTS: ClassVar[tuple[str, ...]] = ()
+
+    def to_dict(self) -> dict:
+        """Return the job as JSON-ready values, its kind included."""
+        return {"kind": self.KIND, **asdict(self)}
+
+    def output_paths(self) -> list[str]:
+        """Return the output paths that are wanted."""
+        return [path for name in self.OUTPUTS if (path := getattr(self, name))]
+
+
+@dataclass(frozen=True)
+class ProbeJob(Job):
+    """Ask the engine for its versions and devices."""
+
+    KIND: ClassVar[str] = "probe"
+
+
+@dataclass(frozen=True)
+class DemoDataJob(Job):
+    """Simulate a scene whose true evidence is known into `folder`.
+
+    `size` is the side of the scene in pixels.
+    """
+
+    KIND: ClassVar[str] = "demo_data"
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("folder",)
+
+    scene_kind: str
+    folder: str
+    size: int = 128
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainClassifierJob(Job):
+    """Train a pixel or patch classifier from labelled pixels.
+
+    Labels come as `label_features` (a GeoJSON file in the scene's CRS, property `class`) or as
+    `label_raster` (class numbers; `unlabelled_value` and nodata mean no label).
+    `split` is `blocks` or `random`; `block_size` is in pixels, 0 to choose it from the labels.
+    """
+
+    KIND: ClassVar[str] = "train_classifier"
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("model", "report")
+
+    scene: str
+    model: str
+    label_features: str | None = None
+    label_raster: str | None = None
+    label_name: str = ""
+    unlabelled_value: int = 0
+    architecture: str = "spectral_cnn"
+    patch_size: int = 11
+    components: int = 30
+    normalisation: str = "standard"
+    epochs: int = 100
+    patience: int = 20
+    learning_rate: float = 0.001
+    batch_size: int = 64
+    class_weights: bool = True
+    test_share: float = 0.3
+    split: str = "blocks"
+    block_size: int = 0
+    compare_splits: bool = True
+    seed: int = 0
+    device: str = "auto"
+    memory_mb: int = 1024
+    report: str | None = None
+
+
+@dataclass(frozen=True)
+class ClassifyJob(Job):
+    """Classify a scene, or the window of it that `extent` (x_min, y_min, x_max, y_max) covers."""
+
+    KIND: ClassVar[str] = "classify"
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("classes", "confidence", "probabilities")
+
+    scene: str
+    model: str
+    extent: list[float] | None = None
+    classes: str | None = None
+    confidence: str | None = None
+    probabilities: str | None = None
+    device: str = "auto"
+    memory_mb: int = 1024
+
+
+@dataclass(frozen=True)
+class AttributionJob(Job):
+    """Explain a classifier's output at every pixel of a scene, an extent or a mask.
+
+    `class_name` and `contrast_class` are names or numbers of classes of the model, None for the
+    predicted class and the runner-up. `baseline_spectrum` holds one value per band of the model.
+    `mask_features` is a GeoJSON file in the scene's CRS. `steps` 0 means: until settled.
+    """
+
+    KIND: ClassVar[str] = "attribution"
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("attribution", "saliency")
+
+    scene: str
+    model: str
+    explainer: str = "integrated_gradients"
+    target: str = "predicted"
+    class_name: str | None = None
+    contrast_class: str | None = None
+    baseline: str = "mean"
+    baseline_class: str | None = None
+    baseline_spectrum: list[float] | None = None
+    extent: list[float] | None = None
+    mask_features: str | None = None
+    steps: int = 0
+    max_steps: int = 256
+    tolerance: float = 0.01
+    samples: int = 64
+    occlusion_window: int = 0
+    occlusion_bands: int = 1
+    occlusion_stride: int = 0
+    seed: int = 0
+    device: str = "auto"
+    memory_mb: int = 1024
+    attribution: str | None = None
+    saliency: str | None = None
+    table_only: bool = False
+
+
+JOBS: dict[str, type[Job]] = {
+    job.KIND: job
+    for job in (ProbeJob, DemoDataJob, TrainClassifierJob, ClassifyJob, AttributionJob)
+}
+
+
+def job_from_dict(values: dict) -> Job:
+    """Build the job that `values` describes; ValueError where a kind or a field is unknown."""
+    values = dict(values)
+    kind = values.pop("kind", None)
+    if kind not in JOBS:
+        raise ValueError(f"Unknown job '{kind}'; known are {', '.join(JOBS)}.")
+    known = {field.name for field in fields(JOBS[kind])}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"Job '{kind}' has no field {', '.join(unknown)}.")
+    return JOBS[kind](**values)

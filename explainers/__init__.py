@@ -1,0 +1,1 @@
+"""Attribution methods: tensors in, tensors out, no files."""

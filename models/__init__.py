@@ -1,0 +1,1 @@
+"""Network architectures, model cards, safe model files, training loops."""

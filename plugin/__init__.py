@@ -1,0 +1,1 @@
+"""The desktop side: provider, menu, settings page, layer styling."""

@@ -1,0 +1,1 @@
+"""Scenes, labels, tiles, writers, tables and simulated scenes with known evidence."""

@@ -1,0 +1,1 @@
+"""One function per job, in the engine process: open, load, tile, explain, write, summarise."""
