@@ -142,8 +142,7 @@ class AttributionJob(Job):
 
 
 JOBS: dict[str, type[Job]] = {
-    job.KIND: job
-    for job in (ProbeJob, DemoDataJob, TrainClassifierJob, ClassifyJob, AttributionJob)
+    job.KIND: job for job in (ProbeJob, DemoDataJob, TrainClassifierJob, ClassifyJob, AttributionJob)
 }
 
 

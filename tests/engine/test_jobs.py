@@ -9,7 +9,9 @@ from explanation_layers.engine.jobs import JOBS, AttributionJob, job_from_dict
 
 
 def test_a_job_is_the_same_after_the_trip():
-    job = AttributionJob(scene="/s.tif", model="/m.safetensors", extent=[0.0, 1.0, 2.0, 3.0], saliency="/o.tif")
+    job = AttributionJob(
+        scene="/s.tif", model="/m.safetensors", extent=[0.0, 1.0, 2.0, 3.0], saliency="/o.tif"
+    )
     assert job_from_dict(json.loads(json.dumps(job.to_dict()))) == job
 
 
