@@ -44,20 +44,22 @@ class Grid:
             return self.whole
         if len(extent) != 4 or not all(math.isfinite(value) for value in extent):
             raise InputError(f"The extent {list(extent)} is not x_min, y_min, x_max, y_max in numbers.")
-        x_min, x_max = sorted((extent[0], extent[2]))
-        y_min, y_max = sorted((extent[1], extent[3]))
-        inverse = ~self.display_transform(y_max)
-        corners = [inverse * (x, y) for x in (x_min, x_max) for y in (y_min, y_max)]
+        window = self.touched(extent, self.display_transform(max(extent[1], extent[3])))
+        if window is None:
+            raise InputError(
+                f"The extent {as_text(extent)} lies outside the raster, which covers {as_text(self.extent)}; "
+                "choose one inside."
+            )
+        return window
+
+    def touched(self, bounds: Sequence[float], transform: Affine) -> Window | None:
+        """Return the pixels that a box in the coordinates of `transform` touches, None where it has none."""
+        inverse = ~transform
+        corners = [inverse * (x, y) for x in (bounds[0], bounds[2]) for y in (bounds[1], bounds[3])]
         columns, rows = zip(*corners)
         left, right = _covered(min(columns), max(columns), self.width)
         top, bottom = _covered(min(rows), max(rows), self.height)
-        if left >= right or top >= bottom:
-            own = ", ".join(f"{value:.10g}" for value in self.extent)
-            asked = ", ".join(f"{value:.10g}" for value in (x_min, y_min, x_max, y_max))
-            raise InputError(
-                f"The extent ({asked}) lies outside the raster, which covers ({own}); choose one inside."
-            )
-        return Window(left, top, right - left, bottom - top)
+        return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
@@ -100,6 +102,11 @@ class Grid:
         if self.crs is None or other.crs is None or self.crs == other.crs:
             return self.crs == other.crs
         return CRS.from_wkt(self.crs) == CRS.from_wkt(other.crs)
+
+
+def as_text(extent: Sequence[float]) -> str:
+    """Return an extent as a person reads it."""
+    return f"({', '.join(f'{value:.10g}' for value in extent)})"
 
 
 def _covered(low: float, high: float, size: int) -> tuple[int, int]:
