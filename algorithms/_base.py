@@ -1,0 +1,214 @@
+"""What all algorithms of the engine share: parameters become a job, the job's result becomes layers.
+
+A sub-class declares its parameters, names the job's outputs in `FILES` and `TABLES`, and builds the job;
+the way through the engine and back is the same for all and stands here once.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar
+
+from qgis.core import (
+    QgsProcessingAlgorithm,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProcessingOutputLayerDefinition,
+    QgsProcessingParameterRasterDestination,
+)
+from qgis.PyQt.QtGui import QIcon
+
+from ..engine.jobs import Job
+from . import _settings
+from ._layers import ResultPostProcessor, arrange, lineage_of
+from ._parameters import is_empty, problem_with, was_given
+from ._rasters import RasterSource
+from ._run import required_python, run_job
+from ._tables import check_sink, write_table
+from ._text import tr
+
+
+class ExplanationAlgorithm(QgsProcessingAlgorithm):
+    """Names, help and checks of an algorithm of this plugin."""
+
+    ID: ClassVar[str]
+    GROUP: ClassVar[str]
+
+    def name(self) -> str:
+        """Return the permanent id."""
+        return self.ID
+
+    def groupId(self) -> str:
+        """Return the permanent id of the toolbox group."""
+        return self.GROUP
+
+    def group(self) -> str:
+        """Return the title of the toolbox group."""
+        return {"setup": tr("Set-up"), "classification": tr("Classification"), "explanation": tr("Explanation")}[
+            self.GROUP
+        ]
+
+    def icon(self) -> QIcon:
+        """Return the provider's icon."""
+        return self.provider().icon() if self.provider() else super().icon()
+
+    def createInstance(self) -> QgsProcessingAlgorithm:
+        """Return a fresh copy, as QGIS asks for each run."""
+        return type(self)()
+
+    def checkParameterValues(self, parameters: dict[str, Any], context: QgsProcessingContext) -> tuple[bool, str]:
+        """Say which values are possible before QGIS says only that one is not."""
+        problem = self._problem(parameters)
+        return (False, problem) if problem else super().checkParameterValues(parameters, context)
+
+    def require_valid(self, parameters: dict[str, Any]) -> None:
+        """Raise what `checkParameterValues` would say: models and scripts come without that check."""
+        if problem := self._problem(parameters):
+            raise QgsProcessingException(problem)
+
+    def _problem(self, parameters: dict[str, Any]) -> str | None:
+        for definition in self.parameterDefinitions():
+            if problem := problem_with(definition, parameters.get(definition.name())):
+                return problem
+        return None
+
+
+class EngineAlgorithm(ExplanationAlgorithm):
+    """An algorithm whose work is one job of the engine.
+
+    `FILES` are the output parameters that the engine writes itself, in the order of the layers from
+    bottom to top; each is the job's field of the same name in capitals. `TABLES` are the sinks that are
+    filled from the result. Numbers and texts of the result become outputs of the same name.
+    """
+
+    FILES: ClassVar[tuple[str, ...]] = ()
+    TABLES: ClassVar[tuple[str, ...]] = ()
+
+    def prepareAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> bool:
+        """Take what must be known of layers while on the thread that owns them."""
+        layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
+        self.raster = RasterSource.of(layer) if layer and layer.isValid() else None
+        return True
+
+    def processAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        """Check, run the job, and declare its results."""
+        self.require_valid(parameters)
+        python = required_python()
+        for name in self.TABLES:
+            check_sink(name, parameters.get(name))
+        destinations = {name: self.destination(name, parameters, context) for name in self.FILES}
+        outputs = {name.lower(): path and os.path.abspath(path) for name, path in destinations.items()}
+        job = self.job(parameters, context, feedback, outputs)
+        result = run_job(python, job, feedback)
+        return self._declare(parameters, context, result, destinations)
+
+    def job(
+        self,
+        parameters: dict[str, Any],
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+        outputs: dict[str, str | None],
+    ) -> Job:
+        """Build the job from the parameters; `outputs` are its output fields."""
+        raise NotImplementedError
+
+    def group_title(self) -> str:
+        """Return the name of the layer group that takes the results."""
+        return self.displayName()
+
+    def layer_title(self, output: str) -> str:
+        """Return the name of an output's layer."""
+        return self.parameterDefinition(output).description()
+
+    # What jobs are made of
+
+    def scene(self, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> str:
+        """Return the path of INPUT for the engine."""
+        if self.raster is None:
+            raise QgsProcessingException(tr("INPUT is not a raster that QGIS can open; choose a raster layer or file."))
+        return self.raster.path(context, feedback)
+
+    def model(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        """Return the absolute path of the input MODEL."""
+        return os.path.abspath(self.parameterAsFile(parameters, "MODEL", context))
+
+    def common(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
+        """Return the job fields that DEVICE, MEMORY and SEED stand for."""
+        device = self.parameterAsEnumString(parameters, "DEVICE", context)
+        given = not is_empty(parameters.get("MEMORY"))
+        values: dict[str, Any] = {
+            "device": _settings.device() if device == "auto" else device,
+            "memory_mb": self.parameterAsInt(parameters, "MEMORY", context) if given else _settings.memory_mb(),
+        }
+        if self.parameterDefinition("SEED"):
+            values["seed"] = self.parameterAsInt(parameters, "SEED", context)
+        return values
+
+    def text(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
+        """Return a text parameter, None where it is empty."""
+        return self.parameterAsString(parameters, name, context).strip() or None
+
+    def extent(self, parameters: dict[str, Any], context: QgsProcessingContext) -> list[float] | None:
+        """Return EXTENT in the raster's CRS as x_min, y_min, x_max, y_max; None where it is empty."""
+        if is_empty(parameters.get("EXTENT")):
+            return None
+        assert self.raster is not None  # the scene has been asked for before
+        box = self.parameterAsExtent(parameters, "EXTENT", context, self.raster.crs)
+        if box.isNull():
+            return None
+        return [box.xMinimum(), box.yMinimum(), box.xMaximum(), box.yMaximum()]
+
+    def destination(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
+        """Return the path that an output parameter names, None where the output is not wanted."""
+        definition = self.parameterDefinition(name)
+        if isinstance(definition, QgsProcessingParameterRasterDestination):
+            return self.parameterAsOutputLayer(parameters, name, context) or None
+        return self.parameterAsFileOutput(parameters, name, context) or None
+
+    def warn_unused(
+        self, names: list[str], parameters: dict[str, Any], feedback: QgsProcessingFeedback, user: str
+    ) -> None:
+        """Say which of the given parameters have no effect with the choice that `user` names."""
+        for name in names:
+            if was_given(self.parameterDefinition(name), parameters):
+                feedback.pushWarning(tr("{name} is not used by {user}.").format(name=name, user=user))
+
+    # Results
+
+    def _declare(
+        self,
+        parameters: dict[str, Any],
+        context: QgsProcessingContext,
+        result: dict,
+        destinations: dict[str, str | None],
+    ) -> dict[str, Any]:
+        """Write the tables, arrange the layers, and return the outputs by name."""
+        record = result["record"]
+        outputs: dict[str, Any] = {name: path for name, path in destinations.items() if path}
+        aliases: dict[str, dict[str, str]] = {}
+        for name in self.TABLES:
+            table = result["tables"][name]
+            if destination := write_table(self, name, parameters, context, table, record):
+                outputs[name] = destination
+                aliases[name] = {column["name"]: column["alias"] for column in table["columns"]}
+        lineage = lineage_of(record)
+        for order, name in enumerate((*self.TABLES, *self.FILES)):
+            destination = outputs.get(name)
+            if destination and context.willLoadLayerOnCompletion(destination):
+                processor = ResultPostProcessor(self.id(), name, lineage, aliases.get(name))
+                title = None if _named_by_model(parameters.get(name)) else self.layer_title(name)
+                arrange(context, destination, self.group_title(), order, title, processor)
+        declared = {definition.name() for definition in self.outputDefinitions()}
+        for values in (result["numbers"], result["strings"]):
+            outputs.update({name: value for name, value in values.items() if name in declared})
+        return outputs
+
+
+def _named_by_model(value: Any) -> bool:
+    """Tell whether a model, or a script, chose the name of the output's layer itself."""
+    return isinstance(value, QgsProcessingOutputLayerDefinition) and bool(value.destinationName)

@@ -1,0 +1,153 @@
+"""Short ways to declare parameters, and one sentence for a value that does not fit."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from qgis.core import (
+    Qgis,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterExtent,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterNumber,
+)
+
+from ._text import tr
+
+
+def described(
+    parameter: QgsProcessingParameterDefinition, help_text: str, advanced: bool = False
+) -> QgsProcessingParameterDefinition:
+    """Give `parameter` its help and, where wanted, move it to the advanced section."""
+    parameter.setHelp(help_text)
+    if advanced:
+        parameter.setFlags(parameter.flags() | Qgis.ProcessingParameterFlag.Advanced)
+    return parameter
+
+
+def choice(
+    name: str, title: str, values: Sequence[str], default: str, help_text: str, advanced: bool = False
+) -> QgsProcessingParameterDefinition:
+    """Declare an enum of static strings."""
+    parameter = QgsProcessingParameterEnum(
+        name, title, options=list(values), defaultValue=default, usesStaticStrings=True
+    )
+    return described(parameter, help_text, advanced)
+
+
+def whole(
+    name: str, title: str, default: int, low: int, high: int, help_text: str, advanced: bool = False
+) -> QgsProcessingParameterDefinition:
+    """Declare a whole number between `low` and `high`."""
+    kind = Qgis.ProcessingNumberParameterType.Integer
+    parameter = QgsProcessingParameterNumber(name, title, kind, default, False, low, high)
+    return described(parameter, help_text, advanced)
+
+
+def real(
+    name: str, title: str, default: float, low: float, high: float, help_text: str, advanced: bool = False
+) -> QgsProcessingParameterDefinition:
+    """Declare a number between `low` and `high`."""
+    kind = Qgis.ProcessingNumberParameterType.Double
+    parameter = QgsProcessingParameterNumber(name, title, kind, default, False, low, high)
+    return described(parameter, help_text, advanced)
+
+
+def device(advanced: bool = True) -> QgsProcessingParameterDefinition:
+    """Declare DEVICE."""
+    return choice(
+        "DEVICE",
+        tr("Device"),
+        ("auto", "cpu", "cuda"),
+        "auto",
+        tr(
+            "Where the network runs. 'auto' takes the device of the plugin's settings page, and where that is "
+            "'auto' too, the GPU if the engine finds one."
+        ),
+        advanced,
+    )
+
+
+def memory() -> QgsProcessingParameterDefinition:
+    """Declare MEMORY; empty means the budget of the settings page."""
+    parameter = QgsProcessingParameterNumber(
+        "MEMORY",
+        tr("Memory budget (MB)"),
+        Qgis.ProcessingNumberParameterType.Integer,
+        optional=True,
+        minValue=128,
+    )
+    return described(
+        parameter,
+        tr(
+            "Megabytes that the tiles in work may take, beside the engine itself. Empty: the budget of the "
+            "plugin's settings page."
+        ),
+        advanced=True,
+    )
+
+
+def model_file() -> QgsProcessingParameterDefinition:
+    """Declare MODEL as an input."""
+    return described(
+        QgsProcessingParameterFile(
+            "MODEL", tr("Model file"), Qgis.ProcessingFileParameterBehavior.File, extension="safetensors"
+        ),
+        tr("The .safetensors file that a training algorithm of this plugin wrote."),
+    )
+
+
+def extent(help_text: str) -> QgsProcessingParameterDefinition:
+    """Declare EXTENT."""
+    return described(QgsProcessingParameterExtent("EXTENT", tr("Extent"), optional=True), help_text)
+
+
+def seed() -> QgsProcessingParameterDefinition:
+    """Declare SEED."""
+    return whole(
+        "SEED",
+        tr("Seed"),
+        0,
+        0,
+        2**31 - 1,
+        tr("Start of the random numbers: the same inputs and seed give the same data."),
+        advanced=True,
+    )
+
+
+def is_empty(value: Any) -> bool:
+    """Tell whether a parameter's value stands for 'not given'."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def was_given(definition: QgsProcessingParameterDefinition, parameters: dict[str, Any]) -> bool:
+    """Tell whether the user chose a value: dialogs pass the defaults too, so those do not count."""
+    value = parameters.get(definition.name())
+    return not is_empty(value) and value != definition.defaultValue()
+
+
+def problem_with(definition: QgsProcessingParameterDefinition, value: Any) -> str | None:
+    """Say in a sentence why `value` does not fit an enum or a number; None where it does.
+
+    Values that a model or an expression supplies later are not judged here.
+    """
+    if is_empty(value):
+        return None
+    name = definition.name()
+    if isinstance(definition, QgsProcessingParameterEnum) and isinstance(value, (str, int)):
+        if value not in definition.options():
+            return tr("{name} is '{value}'; it must be one of: {options}.").format(
+                name=name, value=value, options=", ".join(definition.options())
+            )
+    if isinstance(definition, QgsProcessingParameterNumber):
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                return tr("{name} is '{value}'; it must be a number.").format(name=name, value=value)
+        if isinstance(value, (int, float)) and not definition.minimum() <= value <= definition.maximum():
+            return tr("{name} is {value:g}; it must be between {low:g} and {high:g}.").format(
+                name=name, value=value, low=definition.minimum(), high=definition.maximum()
+            )
+    return None

@@ -1,0 +1,97 @@
+"""explain:classify: a class for every pixel of a scene."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingFeedback,
+    QgsProcessingParameterRasterDestination,
+    QgsProcessingParameterRasterLayer,
+)
+
+from ..engine.jobs import ClassifyJob
+from ._base import EngineAlgorithm
+from ._parameters import described, device, extent, memory, model_file
+from ._text import tr
+
+
+class Classify(EngineAlgorithm):
+    """Applies a model file to a scene."""
+
+    ID = "classify"
+    GROUP = "classification"
+    FILES = ("PROBABILITIES", "CONFIDENCE", "CLASSES")
+
+    def displayName(self) -> str:
+        return tr("Classify")
+
+    def shortDescription(self) -> str:
+        return tr("Gives every pixel of a raster the class that a trained model predicts.")
+
+    def tags(self) -> list[str]:
+        return ["classification", "predict", "deep learning", "probability", "confidence", "land cover"]
+
+    def group_title(self) -> str:
+        return tr("Classification of {scene}").format(scene=self.raster.name)
+
+    def shortHelpString(self) -> str:
+        return tr(
+            "<p>Applies a model file to every pixel of a scene. The scene must have the bands that the model was "
+            "trained with. Pixels without data stay without data; memory stays within the budget however large the "
+            "raster is.</p>"
+            "<h3>Outputs</h3><p>The classes with their names and colours; the confidence, which is the probability "
+            "of the predicted class; the probabilities, one band per class.</p>"
+            "<h3>Example</h3><p><code>qgis_process run explain:classify --INPUT=scene.tif --MODEL=model.safetensors "
+            "--CLASSES=classes.tif</code></p>"
+        )
+
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
+        self.addParameter(
+            described(
+                QgsProcessingParameterRasterLayer("INPUT", tr("Scene")),
+                tr("Raster to classify, with the bands that the model was trained with."),
+            )
+        )
+        self.addParameter(model_file())
+        self.addParameter(extent(tr("Part of the scene to classify, in any CRS; empty: all of it.")))
+        self.addParameter(device())
+        self.addParameter(memory())
+        self.addParameter(
+            described(
+                QgsProcessingParameterRasterDestination("CLASSES", tr("Classes")),
+                tr("GeoTIFF of class numbers with class names and colours."),
+            )
+        )
+        self.addParameter(
+            described(
+                QgsProcessingParameterRasterDestination(
+                    "CONFIDENCE", tr("Confidence"), optional=True, createByDefault=True
+                ),
+                tr("GeoTIFF of the probability of the predicted class, from 0 to 1."),
+            )
+        )
+        self.addParameter(
+            described(
+                QgsProcessingParameterRasterDestination(
+                    "PROBABILITIES", tr("Probabilities"), optional=True, createByDefault=False
+                ),
+                tr("GeoTIFF with one band per class, the probabilities that add up to 1."),
+            )
+        )
+
+    def job(
+        self,
+        parameters: dict[str, Any],
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+        outputs: dict[str, str | None],
+    ) -> ClassifyJob:
+        return ClassifyJob(
+            scene=self.scene(context, feedback),
+            model=self.model(parameters, context),
+            extent=self.extent(parameters, context),
+            **self.common(parameters, context),
+            **outputs,
+        )

@@ -1,0 +1,61 @@
+"""The Processing provider: lists all algorithms, whether or not an engine is set up."""
+
+from __future__ import annotations
+
+from configparser import ConfigParser
+from pathlib import Path
+
+from qgis.core import QgsProcessingProvider
+from qgis.PyQt.QtGui import QIcon
+
+from ..algorithms import _settings
+from ..algorithms.attribution import Attribution
+from ..algorithms.classify import Classify
+from ..algorithms.demo_data import DemoData
+from ..algorithms.setup_engine import SetupEngine
+from ..algorithms.train_classifier import TrainClassifier
+
+ROOT = Path(__file__).resolve().parents[1]
+ICON = str(ROOT / "resources" / "icons" / "explain.svg")
+ALGORITHMS = (SetupEngine, DemoData, TrainClassifier, Classify, Attribution)
+
+
+def plugin_version() -> str:
+    """Return the version that metadata.txt states."""
+    metadata = ConfigParser(interpolation=None)
+    metadata.read(ROOT / "metadata.txt", encoding="utf-8")
+    return metadata.get("general", "version", fallback="")
+
+
+class ExplanationLayersProvider(QgsProcessingProvider):
+    """Provider `explain`."""
+
+    def id(self) -> str:
+        """Return the permanent id."""
+        return "explain"
+
+    def name(self) -> str:
+        """Return the name, which is not translated."""
+        return "Explanation Layers"
+
+    def icon(self) -> QIcon:
+        """Return the icon."""
+        return QIcon(ICON)
+
+    def svgIconPath(self) -> str:
+        """Return the icon's path."""
+        return ICON
+
+    def versionInfo(self) -> str:
+        """Return the plugin's version and the engine's as last seen; no engine is started for it."""
+        engine = _settings.versions()
+        return f"{plugin_version()} ({engine})" if engine else plugin_version()
+
+    def supportedOutputRasterLayerExtensions(self) -> list[str]:
+        """Rasters are written as GeoTIFF only."""
+        return ["tif", "tiff"]
+
+    def loadAlgorithms(self) -> None:
+        """Add every algorithm; those that need the engine say so when they run."""
+        for algorithm in ALGORITHMS:
+            self.addAlgorithm(algorithm())
