@@ -7,7 +7,7 @@ import logging
 import logging.handlers
 import os
 import queue
-import subprocess  # nosec B404  (the engine is a process of its own, by design)
+import subprocess  # nosec B404
 import tempfile
 import threading
 from pathlib import Path
@@ -30,8 +30,9 @@ class EngineProcess:
         self.messages: queue.Queue[dict | None] = queue.Queue()
         self.last_words: collections.deque[str] = collections.deque(maxlen=20)
         self._log = _logger(log_folder)
+        # A list of arguments and no shell, hence nosec.
         # -I keeps PYTHON* variables, the user's site folder and the launcher's own folder out.
-        self._process = subprocess.Popen(  # nosec B603  (a list of arguments, no shell)
+        self._process = subprocess.Popen(  # nosec B603
             [python, "-I", "-u", "-X", "utf8", str(launcher), "--idle-seconds", str(idle_seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from explanation_layers.engine.client import Engine
 
 FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")

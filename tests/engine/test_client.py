@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+
 from explanation_layers.engine.client import Engine, EngineError, engine_for, shutdown_all
 
 pytestmark = pytest.mark.filterwarnings("error")

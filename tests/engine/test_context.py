@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from explanation_layers.rasters.errors import Cancelled
 from explanation_layers.workflows import context as module
 from explanation_layers.workflows.context import Context

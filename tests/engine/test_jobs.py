@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from explanation_layers.engine.jobs import JOBS, AttributionJob, job_from_dict
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+
 from explanation_layers.engine.environment import engine_environment, pip_environment
 from explanation_layers.engine.messages import decode, encode
 from explanation_layers.engine.process import LAUNCHER
