@@ -8,7 +8,6 @@ from typing import Any
 
 from qgis.core import (
     Qgis,
-    QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
     QgsCsException,
     QgsFeatureRequest,
@@ -23,7 +22,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QMetaType
 
-from ._rasters import RasterSource
+from ._rasters import RasterSource, known_crs
 from ._text import tr
 
 _DECIMALS = 12
@@ -116,7 +115,7 @@ def export_features(
     for count, reason in ((without_class, tr("no class")), (without_geometry, tr("no geometry"))):
         if count:
             feedback.pushWarning(
-                tr("{count} features of '{layer}' have {reason} and are left out.").format(
+                tr("{count} features of '{layer}' left out: {reason}.").format(
                     count=count, layer=source.sourceName(), reason=reason
                 )
             )
@@ -131,7 +130,7 @@ def _transform(
     source: QgsProcessingFeatureSource, raster: RasterSource, context: QgsProcessingContext
 ) -> QgsCoordinateTransform:
     """Return the transform to the raster's CRS; a sentence where only one of the two has a CRS."""
-    crs: QgsCoordinateReferenceSystem = source.sourceCrs()
+    crs = known_crs(source.sourceCrs())
     if crs.isValid() and not raster.crs.isValid():
         raise QgsProcessingException(
             tr(

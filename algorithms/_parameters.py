@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from qgis.core import (
     Qgis,
@@ -135,12 +136,12 @@ def problem_with(definition: QgsProcessingParameterDefinition, value: Any) -> st
     if is_empty(value):
         return None
     name = definition.name()
-    if isinstance(definition, QgsProcessingParameterEnum) and isinstance(value, (str, int)):
-        if value not in definition.options():
+    if isinstance(definition, QgsProcessingParameterEnum):
+        if isinstance(value, (str, int)) and value not in definition.options():
             return tr("{name} is '{value}'; it must be one of: {options}.").format(
                 name=name, value=value, options=", ".join(definition.options())
             )
-    if isinstance(definition, QgsProcessingParameterNumber):
+    elif isinstance(definition, QgsProcessingParameterNumber):
         if isinstance(value, str):
             try:
                 value = float(value)

@@ -30,6 +30,12 @@ from ._text import tr
 _PICTURES = ("wms", "arcgismapserver")
 
 
+def known_crs(crs: QgsCoordinateReferenceSystem) -> QgsCoordinateReferenceSystem:
+    """Return `crs`, or an invalid one for the placeholders by which GeoPackage says that there is none."""
+    placeholder = not crs.authid() and crs.description().startswith("Undefined ")
+    return QgsCoordinateReferenceSystem() if placeholder else crs
+
+
 @dataclass(frozen=True)
 class RasterSource:
     """What must be known of a raster layer, taken on the thread that owns the layer."""
@@ -44,7 +50,7 @@ class RasterSource:
         """Take the facts of `layer`, with a copy of its provider that other threads may use."""
         provider = layer.dataProvider().clone()
         provider.moveToThread(None)
-        return cls(layer.name(), layer.source(), QgsCoordinateReferenceSystem(layer.crs()), provider)
+        return cls(layer.name(), layer.source(), known_crs(layer.crs()), provider)
 
     def path(self, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> str:
         """Return a path that the engine can open, with the CRS that the layer has in QGIS.
@@ -61,7 +67,7 @@ class RasterSource:
             bare = os.path.abspath(bare)
         if bare.startswith("/vsimem/"):
             return self._exported(context, feedback)
-        if not options and self.crs == self.provider.crs():
+        if not options and self.crs == known_crs(self.provider.crs()):
             return bare
         return self._wrapped(bare, options, context, feedback)
 

@@ -63,15 +63,14 @@ def write_table(
     table: dict,
     record: dict,
 ) -> str | None:
-    """Write `table` (columns with name, type and alias, and rows) to the sink parameter `name`.
+    """Write `table` (columns with name and type, and rows) to the sink parameter `name`.
 
+    The columns' aliases are for the loaded layer: few formats keep them, and QGIS warns of the others.
     Returns the destination id, None where the table is not wanted.
     """
     fields = QgsFields()
     for column in table["columns"]:
-        field = QgsField(column["name"], _TYPES[column["type"]])
-        field.setAlias(column["alias"])
-        fields.append(field)
+        fields.append(QgsField(column["name"], _TYPES[column["type"]]))
     sink, destination = algorithm.parameterAsSink(
         parameters, name, context, fields, Qgis.WkbType.NoGeometry, QgsCoordinateReferenceSystem()
     )

@@ -6,19 +6,13 @@ from typing import Any
 
 from qgis.core import (
     Qgis,
-    QgsProcessingAlgorithm,
-    QgsProcessingContext,
-    QgsProcessingException,
-    QgsProcessingFeedback,
     QgsProcessingOutputString,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterFile,
 )
 
-from . import _settings
 from ._base import ExplanationAlgorithm
 from ._parameters import choice, described, device
-from ._run import probe
 from ._text import tr
 
 ACTIONS = ("create", "repair", "remove")

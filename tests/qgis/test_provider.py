@@ -1,0 +1,86 @@
+"""The provider lists in full without an engine, with the ids and names of the contract."""
+
+from __future__ import annotations
+
+import pytest
+from explanation_layers.plugin.main import ExplanationLayersPlugin
+from qgis.core import (
+    Qgis,
+    QgsApplication,
+    QgsProcessingOutputHtml,
+    QgsProcessingOutputNumber,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterVectorDestination,
+)
+
+PARAMETERS = {
+    "setupengine": {"PYTHON", "WHEELS", "DEVICE", "ACTION", "CONSENT"},
+    "demodata": {"SCENE", "SIZE", "SEED", "FOLDER"},
+    "trainclassifier": {
+        "INPUT", "LABELS", "LABEL_FIELD", "ARCHITECTURE", "PATCH_SIZE", "NORMALISATION", "EPOCHS", "TEST_SHARE",
+        "SEED", "UNLABELLED_VALUE", "COMPONENTS", "PATIENCE", "LEARNING_RATE", "BATCH_SIZE", "CLASS_WEIGHTS",
+        "SPLIT", "BLOCK_SIZE", "COMPARE_SPLITS", "DEVICE", "MEMORY", "MODEL", "CONFUSION", "REPORT",
+    },
+    "classify": {"INPUT", "MODEL", "EXTENT", "DEVICE", "MEMORY", "CLASSES", "CONFIDENCE", "PROBABILITIES"},
+    "attribution": {
+        "INPUT", "MODEL", "EXPLAINER", "TARGET", "CLASS", "CONTRAST_CLASS", "BASELINE", "BASELINE_CLASS",
+        "BASELINE_SPECTRUM", "EXTENT", "MASK", "STEPS", "MAX_STEPS", "TOLERANCE", "SAMPLES", "OCCLUSION_WINDOW",
+        "OCCLUSION_BANDS", "OCCLUSION_STRIDE", "SEED", "DEVICE", "MEMORY", "ATTRIBUTION", "SALIENCY", "BAND_TABLE",
+    },
+}  # fmt: skip
+OUTPUTS = {
+    "setupengine": {"PYTHON", "TORCH", "DEVICE"},
+    "demodata": {"FOLDER", "RASTER", "LABELS", "LABEL_RASTER", "TRUTH"},
+    "trainclassifier": {"MODEL", "CONFUSION", "REPORT", "OVERALL_ACCURACY", "KAPPA", "MEAN_IOU"},
+    "classify": {"CLASSES", "CONFIDENCE", "PROBABILITIES"},
+    "attribution": {"ATTRIBUTION", "SALIENCY", "BAND_TABLE", "MEAN_RESIDUAL", "PIXELS", "UNSETTLED"},
+}
+
+
+def test_lists_in_full_without_an_engine(provider, no_engine):
+    assert {algorithm.name() for algorithm in provider.algorithms()} == set(PARAMETERS)
+    assert provider.id() == "explain" and provider.name() == "Explanation Layers"
+    assert not provider.icon().isNull()
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_contract_of(provider, name):
+    algorithm = provider.algorithm(name)
+    assert {parameter.name() for parameter in algorithm.parameterDefinitions()} == PARAMETERS[name]
+    assert {output.name() for output in algorithm.outputDefinitions()} == OUTPUTS[name]
+    assert not Qgis.ProcessingAlgorithmFlag.NoThreading & algorithm.flags()
+    assert "<h3>Example</h3>" in algorithm.shortHelpString()
+    assert algorithm.group() and algorithm.shortDescription()
+    for parameter in algorithm.parameterDefinitions():
+        assert parameter.help(), f"{parameter.name()} has no help"
+        if isinstance(parameter, QgsProcessingParameterEnum):
+            assert parameter.usesStaticStrings()
+
+
+def test_enum_values_of_attribution(provider):
+    algorithm = provider.algorithm("attribution")
+    options = {name: algorithm.parameterDefinition(name).options() for name in ("EXPLAINER", "TARGET", "BASELINE")}
+    assert options["EXPLAINER"] == [
+        "saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "deeplift", "occlusion",
+        "band_ablation",
+    ]  # fmt: skip
+    assert options["TARGET"] == ["predicted", "class", "contrast"]
+    assert options["BASELINE"] == ["zero", "mean", "class_mean", "spectrum"]
+
+
+def test_kinds_of_outputs(provider):
+    train = provider.algorithm("trainclassifier")
+    assert isinstance(train.outputDefinition("REPORT"), QgsProcessingOutputHtml)
+    assert isinstance(train.outputDefinition("OVERALL_ACCURACY"), QgsProcessingOutputNumber)
+    table = provider.algorithm("attribution").parameterDefinition("BAND_TABLE")
+    assert not isinstance(table, QgsProcessingParameterVectorDestination)
+    assert table.dataType() == Qgis.ProcessingSourceType.Vector
+
+
+def test_plugin_without_a_window_adds_and_removes_its_provider(processing):
+    registry = QgsApplication.processingRegistry()
+    plugin = ExplanationLayersPlugin(None)
+    plugin.initProcessing()
+    assert registry.providerById("explain")
+    plugin.unload()
+    assert registry.providerById("explain") is None
