@@ -9,8 +9,21 @@ from collections.abc import Sequence
 Colour = tuple[int, int, int]
 
 # ColorBrewer's RdBu, reversed: blue against, white neither, red for; told apart by the colour-blind too.
-_DIVERGING = "053061 2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b 67001f".split()
-_VIRIDIS = "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 b5de2b fde725".split()
+_AGAINST = ("053061", "2166ac", "4393c3", "92c5de", "d1e5f0")
+_FOR = ("fddbc7", "f4a582", "d6604d", "b2182b", "67001f")
+_DIVERGING = (*_AGAINST, "f7f7f7", *_FOR)
+_VIRIDIS = (
+    "440154",
+    "482878",
+    "3e4989",
+    "31688e",
+    "26828e",
+    "1f9e89",
+    "35b779",
+    "6ece58",
+    "b5de2b",
+    "fde725",
+)
 
 
 def write_diverging_qml(path: str, band: int, limit: float) -> None:
@@ -53,13 +66,12 @@ def _pseudocolour(band: int, low: float, high: float, ramp: Sequence[str]) -> st
         f'\n              <Option type="QString" name="{name}" value="{value}"/>'
         for name, value in {**options, "rampType": "gradient"}.items()
     )
-    limits = f'"{low:.9g}" {{}}="{high:.9g}"'
     return (
         f'<rasterrenderer type="singlebandpseudocolor" band="{band}" opacity="1" alphaBand="-1" '
-        f'nodataColor="" classificationMin={limits.format("classificationMax")}>\n'
+        f'nodataColor="" classificationMin="{low:.9g}" classificationMax="{high:.9g}">\n'
         "      <rastershader>\n"
         '        <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" '
-        f"minimumValue={limits.format('maximumValue')}>\n"
+        f'minimumValue="{low:.9g}" maximumValue="{high:.9g}">\n'
         '          <colorramp type="gradient" name="[source]">\n'
         f'            <Option type="Map">{gradient}\n            </Option>\n'
         f"          </colorramp>{items}\n"

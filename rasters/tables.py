@@ -91,23 +91,25 @@ class BandStatistics:
         finite = np.where(np.isfinite(self._values[index]), self._values[index], np.nan)
         ordered = np.sort(finite, axis=0).astype(np.float64)
         sampled = np.isfinite(ordered).sum(axis=0)
-        columns = [
-            means,
-            absolute,
-            shares,
-            _percentile(ordered, sampled, 0.1),
-            _percentile(ordered, sampled, 0.9),
-        ]
+        p10, p90 = (_percentile(ordered, sampled, share) for share in (0.1, 0.9))
         return [
             BandRow(
-                index,
-                band,
-                *(None if np.isnan(column[band]) else float(column[band]) for column in columns),
-                int(pixels[band]),
-                int(sampled[band]),
+                class_index=index,
+                band=band,
+                mean=_known(means[band]),
+                mean_absolute=_known(absolute[band]),
+                share=_known(shares[band]),
+                p10=_known(p10[band]),
+                p90=_known(p90[band]),
+                pixels=int(pixels[band]),
+                sampled=int(sampled[band]),
             )
             for band in range(pixels.size)
         ]
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _percentile(ordered: np.ndarray, counts: np.ndarray, share: float) -> np.ndarray:
