@@ -1,0 +1,24 @@
+"""Simulated scenes whose true evidence is known, by kind; a new kind is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from .simulate_hyperspectral import write_hyperspectral
+
+
+class SceneMaker(Protocol):
+    """Writes one kind of scene."""
+
+    def __call__(
+        self, folder: str, size: int, seed: int, job_id: str, on_progress: Callable[[float], None]
+    ) -> dict[str, str]:
+        """Write a scene of `size` x `size` pixels into `folder` and return its files by name of output.
+
+        `on_progress` is called with the share done, 0 to 1, after every tile; what it raises stops the
+        work, with nothing left behind. The same `size` and `seed` give the same bytes.
+        """
+
+
+SCENE_KINDS: Mapping[str, SceneMaker] = {"hyperspectral": write_hyperspectral}
