@@ -77,7 +77,11 @@ class Scene:
         numbers = [index + 1 for index in indexes]
         dtype = "float32" if self.dtype in _EXACT_IN_FLOAT32 else self.dtype
         try:
-            stored = dataset.read(numbers, window=window, out_dtype=dtype)
+            if len(set(dataset.dtypes)) == 1:
+                stored = dataset.read(numbers, window=window, out_dtype=dtype)
+            else:
+                # rasterio reads bands of several types only one at a time.
+                stored = np.stack([dataset.read(n, window=window, out_dtype=dtype) for n in numbers])
             with np.errstate(over="ignore"):
                 values = stored.astype("float32", copy=False)
             invalid = ~np.isfinite(values)
