@@ -32,13 +32,13 @@ demo: env
 	scripts/demo.sh
 
 test: env
-	.venv/bin/python -m pytest tests -m "not slow"
-	scripts/in-qgis .venv-qgis/bin/python -m pytest tests/qgis -m "not slow"
+	.venv/bin/pytest tests -m "not slow"
+	scripts/in-qgis .venv-qgis/bin/pytest tests/qgis -m "not slow"
 
 # pytest's exit code 5 means that no test there is slow.
 test-slow: env
-	.venv/bin/python -m pytest tests -m slow
-	scripts/in-qgis .venv-qgis/bin/python -m pytest tests/qgis -m slow || [ $$? -eq 5 ]
+	.venv/bin/pytest tests -m slow
+	scripts/in-qgis .venv-qgis/bin/pytest tests/qgis -m slow || [ $$? -eq 5 ]
 
 lint: env package-links
 	.venv/bin/ruff check
