@@ -15,12 +15,14 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputLayerDefinition,
+    QgsProcessingParameterEnum,
     QgsProcessingParameterRasterDestination,
 )
 from qgis.PyQt.QtGui import QIcon
 
 from ..engine.jobs import Job
 from . import _settings
+from ._choices import Rules
 from ._layers import ResultPostProcessor, arrange, lineage_of
 from ._parameters import is_empty, problem_with, was_given
 from ._rasters import RasterSource
@@ -45,9 +47,11 @@ class ExplanationAlgorithm(QgsProcessingAlgorithm):
 
     def group(self) -> str:
         """Return the title of the toolbox group."""
-        return {"setup": tr("Set-up"), "classification": tr("Classification"), "explanation": tr("Explanation")}[
-            self.GROUP
-        ]
+        return {
+            "setup": tr("Set-up"),
+            "classification": tr("Classification"),
+            "explanation": tr("Explanation"),
+        }[self.GROUP]
 
     def icon(self) -> QIcon:
         """Return the provider's icon."""
@@ -57,7 +61,9 @@ class ExplanationAlgorithm(QgsProcessingAlgorithm):
         """Return a fresh copy, as QGIS asks for each run."""
         return type(self)()
 
-    def checkParameterValues(self, parameters: dict[str, Any], context: QgsProcessingContext) -> tuple[bool, str]:
+    def checkParameterValues(
+        self, parameters: dict[str, Any], context: QgsProcessingContext
+    ) -> tuple[bool, str]:
         """Say which values are possible before QGIS says only that one is not."""
         problem = self._problem(parameters)
         return (False, problem) if problem else super().checkParameterValues(parameters, context)
@@ -79,18 +85,25 @@ class EngineAlgorithm(ExplanationAlgorithm):
 
     `FILES` are the output parameters that the engine writes itself, in the order of the layers from
     bottom to top; each is the job's field of the same name in capitals. `TABLES` are the sinks that are
-    filled from the result. Numbers and texts of the result become outputs of the same name.
+    filled from the result. Numbers and texts of the result become outputs of the same name. `RULES` say which
+    parameters the choices need or leave idle.
     """
 
     FILES: ClassVar[tuple[str, ...]] = ()
     TABLES: ClassVar[tuple[str, ...]] = ()
+    RULES: ClassVar[Rules] = Rules()
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:
         """Take what must be known of layers while on the thread that owns them."""
         layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
-        self.raster = RasterSource.of(layer) if layer and layer.isValid() else None
+        self._raster = RasterSource.of(layer) if layer and layer.isValid() else None
+        self.chosen = {
+            definition.name(): self.parameterAsEnumString(parameters, definition.name(), context)
+            for definition in self.parameterDefinitions()
+            if isinstance(definition, QgsProcessingParameterEnum)
+        }
         return True
 
     def processAlgorithm(
@@ -98,12 +111,13 @@ class EngineAlgorithm(ExplanationAlgorithm):
     ) -> dict[str, Any]:
         """Check, run the job, and declare its results."""
         self.require_valid(parameters)
+        self._check_choices(parameters, feedback)
         python = required_python()
         for name in self.TABLES:
             check_sink(name, parameters.get(name))
         destinations = {name: self.destination(name, parameters, context) for name in self.FILES}
-        outputs = {name.lower(): path and os.path.abspath(path) for name, path in destinations.items()}
-        job = self.job(parameters, context, feedback, outputs)
+        paths = {name.lower(): path and os.path.abspath(path) for name, path in destinations.items()}
+        job = self.job(parameters, context, feedback, paths)
         result = run_job(python, job, feedback)
         return self._declare(parameters, context, result, destinations)
 
@@ -112,7 +126,7 @@ class EngineAlgorithm(ExplanationAlgorithm):
         parameters: dict[str, Any],
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
-        outputs: dict[str, str | None],
+        outputs: dict[str, Any],
     ) -> Job:
         """Build the job from the parameters; `outputs` are its output fields."""
         raise NotImplementedError
@@ -127,10 +141,17 @@ class EngineAlgorithm(ExplanationAlgorithm):
 
     # What jobs are made of
 
+    @property
+    def raster(self) -> RasterSource:
+        """INPUT, as taken on the thread that owns the layer."""
+        if self._raster is None:
+            raise QgsProcessingException(
+                tr("INPUT is not a raster that QGIS can open; choose a raster layer or file.")
+            )
+        return self._raster
+
     def scene(self, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> str:
         """Return the path of INPUT for the engine."""
-        if self.raster is None:
-            raise QgsProcessingException(tr("INPUT is not a raster that QGIS can open; choose a raster layer or file."))
         return self.raster.path(context, feedback)
 
     def model(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
@@ -139,25 +160,34 @@ class EngineAlgorithm(ExplanationAlgorithm):
 
     def common(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
         """Return the job fields that DEVICE, MEMORY and SEED stand for."""
-        device = self.parameterAsEnumString(parameters, "DEVICE", context)
+        device = self.chosen["DEVICE"]
         given = not is_empty(parameters.get("MEMORY"))
         values: dict[str, Any] = {
             "device": _settings.device() if device == "auto" else device,
-            "memory_mb": self.parameterAsInt(parameters, "MEMORY", context) if given else _settings.memory_mb(),
+            "memory_mb": self.parameterAsInt(parameters, "MEMORY", context)
+            if given
+            else _settings.memory_mb(),
         }
         if self.parameterDefinition("SEED"):
             values["seed"] = self.parameterAsInt(parameters, "SEED", context)
         return values
 
     def text(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
-        """Return a text parameter, None where it is empty."""
+        """Return a text parameter, None where it is empty or idle."""
+        if self.RULES.why_unused(name, self.chosen):
+            return None
         return self.parameterAsString(parameters, name, context).strip() or None
+
+    def numbers(
+        self, names: tuple[str, ...], parameters: dict[str, Any], context: QgsProcessingContext
+    ) -> dict:
+        """Return whole-number parameters by the job's field names."""
+        return {name.lower(): self.parameterAsInt(parameters, name, context) for name in names}
 
     def extent(self, parameters: dict[str, Any], context: QgsProcessingContext) -> list[float] | None:
         """Return EXTENT in the raster's CRS as x_min, y_min, x_max, y_max; None where it is empty."""
         if is_empty(parameters.get("EXTENT")):
             return None
-        assert self.raster is not None  # the scene has been asked for before
         box = self.parameterAsExtent(parameters, "EXTENT", context, self.raster.crs)
         if box.isNull():
             return None
@@ -171,12 +201,18 @@ class EngineAlgorithm(ExplanationAlgorithm):
         return self.parameterAsFileOutput(parameters, name, context) or None
 
     def warn_unused(
-        self, names: list[str], parameters: dict[str, Any], feedback: QgsProcessingFeedback, user: str
+        self, name: str, reason: str, parameters: dict[str, Any], feedback: QgsProcessingFeedback
     ) -> None:
-        """Say which of the given parameters have no effect with the choice that `user` names."""
-        for name in names:
-            if was_given(self.parameterDefinition(name), parameters):
-                feedback.pushWarning(tr("{name} is not used by {user}.").format(name=name, user=user))
+        """Say that a parameter has no effect with `reason`, if the user gave it."""
+        if was_given(self.parameterDefinition(name), parameters):
+            feedback.pushWarning(tr("{name} is not used with {reason}.").format(name=name, reason=reason))
+
+    def _check_choices(self, parameters: dict[str, Any], feedback: QgsProcessingFeedback) -> None:
+        if problem := self.RULES.missing(self.chosen, lambda name: not is_empty(parameters.get(name))):
+            raise QgsProcessingException(problem)
+        for name in self.RULES.used_with:
+            if reason := self.RULES.why_unused(name, self.chosen):
+                self.warn_unused(name, reason, parameters, feedback)
 
     # Results
 

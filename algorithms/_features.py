@@ -134,15 +134,16 @@ def _transform(
     if crs.isValid() and not raster.crs.isValid():
         raise QgsProcessingException(
             tr(
-                "The raster '{raster}' has no CRS but the layer '{layer}' has {crs}; set the raster's CRS in its "
-                "layer properties, or remove the layer's CRS if its coordinates are those of the raster."
+                "The raster '{raster}' has no CRS but the layer '{layer}' has {crs}; set the raster's CRS "
+                "in its layer properties, or remove the layer's CRS if its coordinates are those of the "
+                "raster."
             ).format(raster=raster.name, layer=source.sourceName(), crs=crs.userFriendlyIdentifier())
         )
     if raster.crs.isValid() and not crs.isValid():
         raise QgsProcessingException(
             tr(
-                "The layer '{layer}' has no CRS but the raster '{raster}' has {crs}; set the layer's CRS in its "
-                "layer properties."
+                "The layer '{layer}' has no CRS but the raster '{raster}' has {crs}; set the layer's CRS "
+                "in its layer properties."
             ).format(raster=raster.name, layer=source.sourceName(), crs=raster.crs.userFriendlyIdentifier())
         )
     return QgsCoordinateTransform(crs, raster.crs, context.transformContext())

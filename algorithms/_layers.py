@@ -76,7 +76,11 @@ def arrange(
 
 def lineage_of(record: dict) -> list[str]:
     """Return the lines of a run record that say how a layer came about, as text for its metadata."""
-    return [f"{key.replace('_', ' ')}: {_plain(value)}" for key, value in record.items() if value not in (None, "")]
+    return [
+        f"{key.replace('_', ' ')}: {_plain(value)}"
+        for key, value in record.items()
+        if value not in (None, "")
+    ]
 
 
 def _plain(value: object) -> str:

@@ -63,8 +63,8 @@ def device(advanced: bool = True) -> QgsProcessingParameterDefinition:
         ("auto", "cpu", "cuda"),
         "auto",
         tr(
-            "Where the network runs. 'auto' takes the device of the plugin's settings page, and where that is "
-            "'auto' too, the GPU if the engine finds one."
+            "Where the network runs. 'auto' takes the device of the plugin's settings page, and where "
+            "that is 'auto' too, the GPU if the engine finds one."
         ),
         advanced,
     )

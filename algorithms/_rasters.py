@@ -102,8 +102,8 @@ class RasterSource:
         if provider.name() in _PICTURES or not sized:
             raise QgsProcessingException(
                 tr(
-                    "The raster '{name}' comes from the provider '{provider}', which gives pictures and not the "
-                    "values of its bands. Save it as a GeoTIFF or use the original file."
+                    "The raster '{name}' comes from the provider '{provider}', which gives pictures and "
+                    "not the values of its bands. Save it as a GeoTIFF or use the original file."
                 ).format(name=self.name, provider=provider.name())
             )
         feedback.setProgressText(tr("Exporting '{name}' for the engine").format(name=self.name))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from qgis.core import QgsProcessingException, QgsProcessingFeedback
 
 from ..engine.client import EngineError, engine_for
-from ..engine.jobs import Job, ProbeJob
+from ..engine.jobs import Job
+from ..engine.locate import find_python
+from ..engine.setup import SetupError, probe
 from . import _settings
 from ._text import tr
 
@@ -17,8 +20,6 @@ _SECONDS_BETWEEN_TEXTS = 10.0
 
 def found_python() -> str | None:
     """Return the engine's interpreter, None where there is none."""
-    from ..engine.locate import find_python
-
     return find_python(_settings.python(), _settings.profile_folder())
 
 
@@ -39,18 +40,28 @@ def run_job(python: str, job: Job, feedback: QgsProcessingFeedback) -> dict:
     """Run `job` and return the engine's result; its errors become Processing's, with the same sentence."""
     progress = _Progress(feedback)
     try:
-        return engine_for(python).run(job, progress, _logger(feedback), feedback.isCanceled)
+        return engine_for(python, _settings.profile_folder()).run(
+            job, progress, _logger(feedback), feedback.isCanceled
+        )
     except EngineError as error:
         if error.detail:
             feedback.pushDebugInfo(error.detail)
         raise QgsProcessingException(str(error)) from None
 
 
-def probe(python: str, feedback: QgsProcessingFeedback) -> dict[str, str]:
-    """Return what the engine says of its versions and devices, and keep the versions for the provider."""
-    strings = run_job(python, ProbeJob(), feedback)["strings"]
-    _settings.set_versions(f"torch {strings['TORCH']}, {strings['DEVICE']}")
-    return strings
+def versions_of(python: str, is_cancelled: Callable[[], bool] = lambda: False) -> dict[str, str]:
+    """Return the versions and the device that `python` has, and keep them for the provider."""
+    try:
+        versions = probe(python, is_cancelled)
+    except SetupError as error:
+        raise QgsProcessingException(str(error)) from None
+    keep_versions(versions)
+    return versions
+
+
+def keep_versions(versions: dict[str, str]) -> None:
+    """Keep a line of the engine's versions, so that the provider can show it."""
+    _settings.set_versions(f"torch {versions['torch']}, captum {versions['captum']}, {versions['device']}")
 
 
 def duration(seconds: float) -> str:
@@ -81,7 +92,7 @@ class _Progress:
         self._feedback.setProgressText(text)
 
 
-def _logger(feedback: QgsProcessingFeedback):
+def _logger(feedback: QgsProcessingFeedback) -> Callable[[str, str], None]:
     def log(level: str, text: str) -> None:
         if level == "warning":
             feedback.pushWarning(text)

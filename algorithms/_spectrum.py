@@ -39,9 +39,9 @@ def read_spectrum(text: str) -> list[float]:
         where = tr("line {n}").format(n=number)
         if len(parts) != 1:
             raise QgsProcessingException(
-                tr("BASELINE_SPECTRUM: {where} of {path} holds {count} values; give one value per band.").format(
-                    where=where, path=text, count=len(parts)
-                )
+                tr(
+                    "BASELINE_SPECTRUM: {where} of {path} holds {count} values; give one value per band."
+                ).format(where=where, path=text, count=len(parts))
             )
         values.append(_number(parts[0], where, text))
     if not values:
@@ -64,8 +64,8 @@ def _number(text: str, where: str, source: str) -> float:
     if not _is_number(text):
         raise QgsProcessingException(
             tr(
-                "BASELINE_SPECTRUM: {where} of '{source}' is '{text}', which is no number; give numbers between "
-                "commas, or the path of a file with one value per band."
+                "BASELINE_SPECTRUM: {where} of '{source}' is '{text}', which is no number; give numbers "
+                "between commas, or the path of a file with one value per band."
             ).format(where=where, source=source, text=text)
         )
     return float(text)

@@ -7,7 +7,6 @@ from typing import Any
 from qgis.core import (
     Qgis,
     QgsProcessingContext,
-    QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
     QgsProcessingParameterFeatureSink,
@@ -19,6 +18,7 @@ from qgis.core import (
 
 from ..engine.jobs import AttributionJob
 from ._base import EngineAlgorithm
+from ._choices import Rules
 from ._features import export_features
 from ._parameters import choice, described, device, extent, memory, model_file, real, seed, whole
 from ._spectrum import read_spectrum
@@ -31,19 +31,8 @@ EXPLAINERS = (
 TARGETS = ("predicted", "class", "contrast")
 BASELINES = ("zero", "mean", "class_mean", "spectrum")
 
-# The parameters that only some choices use: name -> explainers, targets or baselines that read it.
-_USED_BY_EXPLAINER = {
-    "BASELINE": ("integrated_gradients", "gradient_shap", "deeplift", "occlusion", "band_ablation"),
-    "STEPS": ("integrated_gradients",),
-    "MAX_STEPS": ("integrated_gradients",),
-    "TOLERANCE": ("integrated_gradients",),
-    "SAMPLES": ("gradient_shap",),
-    "OCCLUSION_WINDOW": ("occlusion",),
-    "OCCLUSION_BANDS": ("occlusion",),
-    "OCCLUSION_STRIDE": ("occlusion",),
-}
-_USED_BY_TARGET = {"CLASS": ("class", "contrast"), "CONTRAST_CLASS": ("contrast",)}
-_USED_BY_BASELINE = {"BASELINE_CLASS": ("class_mean",), "BASELINE_SPECTRUM": ("spectrum",)}
+_NUMBERS = ("STEPS", "MAX_STEPS", "SAMPLES", "OCCLUSION_WINDOW", "OCCLUSION_BANDS", "OCCLUSION_STRIDE")
+_WITH_BASELINE = ("integrated_gradients", "gradient_shap", "deeplift", "occlusion", "band_ablation")
 
 
 class Attribution(EngineAlgorithm):
@@ -53,6 +42,27 @@ class Attribution(EngineAlgorithm):
     GROUP = "explanation"
     FILES = ("ATTRIBUTION", "SALIENCY")
     TABLES = ("BAND_TABLE",)
+    RULES = Rules(
+        used_with={
+            "BASELINE": ("EXPLAINER", _WITH_BASELINE),
+            "BASELINE_CLASS": ("BASELINE", ("class_mean",)),
+            "BASELINE_SPECTRUM": ("BASELINE", ("spectrum",)),
+            "CLASS": ("TARGET", ("class", "contrast")),
+            "CONTRAST_CLASS": ("TARGET", ("contrast",)),
+            "STEPS": ("EXPLAINER", ("integrated_gradients",)),
+            "MAX_STEPS": ("EXPLAINER", ("integrated_gradients",)),
+            "TOLERANCE": ("EXPLAINER", ("integrated_gradients",)),
+            "SAMPLES": ("EXPLAINER", ("gradient_shap",)),
+            "OCCLUSION_WINDOW": ("EXPLAINER", ("occlusion",)),
+            "OCCLUSION_BANDS": ("EXPLAINER", ("occlusion",)),
+            "OCCLUSION_STRIDE": ("EXPLAINER", ("occlusion",)),
+        },
+        needed_with={
+            "CLASS": ("TARGET", "class"),
+            "BASELINE_CLASS": ("BASELINE", "class_mean"),
+            "BASELINE_SPECTRUM": ("BASELINE", "spectrum"),
+        },
+    )
 
     def displayName(self) -> str:
         return tr("Explain a classifier (attribution)")
@@ -70,21 +80,23 @@ class Attribution(EngineAlgorithm):
         return tr("Explanation of {scene}").format(scene=self.raster.name)
 
     def layer_title(self, output: str) -> str:
-        return f"{super().layer_title(output)} ({self.explainer}, {self.target})"
+        return f"{super().layer_title(output)} ({self.chosen['EXPLAINER']}, {self.chosen['TARGET']})"
 
     def shortHelpString(self) -> str:
         return tr(
-            "<p>Explains a classifier: at every pixel, how much each band pushed the output for the target class up "
-            "or down, against a baseline, which is the spectrum that stands for 'no evidence'. Contributions are "
-            "signed and in the unit of the network's output (logits). What they do not add up to is the residual; "
-            "it is written out, never hidden.</p>"
-            "<h3>Outputs</h3><p>The attribution raster, one band per band of the scene; the saliency raster with "
-            "total absolute contribution, signed sum and residual; the band table with mean, mean absolute, share "
-            "and percentiles per class and band. Without the two rasters only the table is computed, which is much "
-            "faster. MEAN_RESIDUAL is the mean absolute residual over the mean absolute output difference.</p>"
-            "<h3>Example</h3><p><code>qgis_process run explain:attribution --INPUT=scene.tif "
-            "--MODEL=model.safetensors --EXPLAINER=integrated_gradients --TARGET=predicted --BASELINE=mean "
-            "--ATTRIBUTION=attribution.tif --SALIENCY=saliency.tif --BAND_TABLE=bands.csv</code></p>"
+            "Explains a classifier: at every pixel, how much each band pushed the output for the "
+            "target class up or down, against a baseline, which is the spectrum that stands for 'no "
+            "evidence'. Contributions are signed and in the unit of the network's output (logits). "
+            "What they do not add up to is the residual; it is written out, never hidden.\n"
+            "Outputs: The attribution raster, one band per band of the scene; the saliency raster "
+            "with total absolute contribution, signed sum and residual; the band table with mean, "
+            "mean absolute, share and percentiles per class and band. Without the two rasters only "
+            "the table is computed, which is much faster. MEAN_RESIDUAL is the mean absolute residual "
+            "over the mean absolute output difference.\n"
+            "Example: qgis_process run explain:attribution --INPUT=scene.tif "
+            "--MODEL=model.safetensors --EXPLAINER=integrated_gradients --TARGET=predicted "
+            "--BASELINE=mean --ATTRIBUTION=attribution.tif --SALIENCY=saliency.tif "
+            "--BAND_TABLE=bands.csv"
         )
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
@@ -102,31 +114,33 @@ class Attribution(EngineAlgorithm):
             ),
             model_file(),
             choice("EXPLAINER", tr("Explainer"), EXPLAINERS, "integrated_gradients",
-                   tr("The method. 'integrated_gradients' and 'deeplift' add up to the output difference; 'saliency' "
-                      "is the plain gradient; 'occlusion' and 'band_ablation' replace input by the baseline.")),
+                   tr("The method. 'integrated_gradients' and 'deeplift' add up to the output difference; "
+                      "'saliency' is the plain gradient; 'occlusion' and 'band_ablation' replace input by "
+                      "the baseline.")),
             choice("TARGET", tr("Target"), TARGETS, "predicted",
-                   tr("What is explained: the 'predicted' class of each pixel, one 'class', or the 'contrast' of two "
-                      "classes, which is the output of the one minus that of the other.")),
+                   tr("What is explained: the 'predicted' class of each pixel, one 'class', or the "
+                      "'contrast' of two classes, which is the output of the one minus that of the other.")),
             described(
                 QgsProcessingParameterString("CLASS", tr("Class"), optional=True),
-                tr("Name or number of the class, for TARGET class; for TARGET contrast the first class, empty for "
-                   "the predicted one."),
+                tr("Name or number of the class, for TARGET class; for TARGET contrast the first class, "
+                   "empty for the predicted one."),
             ),
             described(
                 QgsProcessingParameterString("CONTRAST_CLASS", tr("Contrast class"), optional=True),
-                tr("For TARGET contrast: name or number of the class to compare with, empty for the runner-up."),
+                tr("For TARGET contrast: name or number of the class to compare with, empty for the "
+                   "runner-up."),
             ),
             choice("BASELINE", tr("Baseline"), BASELINES, "mean",
-                   tr("The spectrum that stands for 'no evidence': 'zero', the 'mean' of the training pixels, the "
-                      "mean of one class ('class_mean'), or a given 'spectrum'.")),
+                   tr("The spectrum that stands for 'no evidence': 'zero', the 'mean' of the training "
+                      "pixels, the mean of one class ('class_mean'), or a given 'spectrum'.")),
             described(
                 QgsProcessingParameterString("BASELINE_CLASS", tr("Baseline class"), optional=True),
                 tr("For BASELINE class_mean: name or number of the class."),
             ),
             described(
                 QgsProcessingParameterString("BASELINE_SPECTRUM", tr("Baseline spectrum"), optional=True),
-                tr("For BASELINE spectrum: values between commas, one per band, in the unit of the scene; or the "
-                   "path of a text or CSV file with one value per line."),
+                tr("For BASELINE spectrum: values between commas, one per band, in the unit of the scene; "
+                   "or the path of a text or CSV file with one value per line."),
             ),
             extent(tr("Part of the scene to explain, in any CRS; empty: all of it.")),
             described(
@@ -140,22 +154,25 @@ class Attribution(EngineAlgorithm):
     def _advanced(self) -> list:
         return [
             whole("STEPS", tr("Steps"), 0, 0, 4096,
-                  tr("Steps along the path, for integrated_gradients. 0: added per pixel until the residual is within "
-                     "the tolerance and the map has settled."), True),
+                  tr("Steps along the path, for integrated_gradients. 0: added per pixel until the "
+                     "residual is within the tolerance and the map has settled."), True),
             whole("MAX_STEPS", tr("Most steps"), 256, 2, 4096,
-                  tr("Where STEPS is 0: the steps at which a pixel is given up; such pixels are counted in UNSETTLED."),
+                  tr("Where STEPS is 0: the steps at which a pixel is given up; such pixels are counted "
+                     "in UNSETTLED."),
                   True),
             real("TOLERANCE", tr("Tolerance (fraction)"), 0.01, 1e-6, 1.0,
-                 tr("Where STEPS is 0: the residual that a pixel may keep, as a fraction of its output difference; "
-                    "0.01 is 1 %."), True),
+                 tr("Where STEPS is 0: the residual that a pixel may keep, as a fraction of its output "
+                    "difference; 0.01 is 1 %."), True),
             whole("SAMPLES", tr("Samples"), 64, 1, 100000,
                   tr("Random samples per pixel, for gradient_shap."), True),
             whole("OCCLUSION_WINDOW", tr("Occlusion window (pixels)"), 0, 0, 999,
-                  tr("Side of the square that occlusion replaces; 0: bands are replaced over the whole patch."), True),
+                  tr("Side of the square that occlusion replaces; 0: bands are replaced over the whole "
+                     "patch."), True),
             whole("OCCLUSION_BANDS", tr("Occlusion bands"), 1, 0, 9999,
                   tr("Neighbouring bands that occlusion replaces together."), True),
             whole("OCCLUSION_STRIDE", tr("Occlusion stride"), 0, 0, 9999,
-                  tr("Bands, and pixels, between one replacement and the next; 0: as wide as what is replaced."), True),
+                  tr("Bands, and pixels, between one replacement and the next; 0: as wide as what is "
+                     "replaced."), True),
             seed(),
             device(),
             memory(),
@@ -170,7 +187,9 @@ class Attribution(EngineAlgorithm):
                 tr("GeoTIFF with one band per band of the scene: its signed contribution."),
             ),
             described(
-                QgsProcessingParameterRasterDestination("SALIENCY", tr("Saliency"), optional=True, createByDefault=True),
+                QgsProcessingParameterRasterDestination(
+                    "SALIENCY", tr("Saliency"), optional=True, createByDefault=True
+                ),
                 tr("GeoTIFF of total absolute contribution, signed sum and residual."),
             ),
             described(
@@ -185,8 +204,6 @@ class Attribution(EngineAlgorithm):
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:
-        self.explainer = self.parameterAsEnumString(parameters, "EXPLAINER", context)
-        self.target = self.parameterAsEnumString(parameters, "TARGET", context)
         self.mask = self.parameterAsSource(parameters, "MASK", context)
         return super().prepareAlgorithm(parameters, context, feedback)
 
@@ -195,63 +212,29 @@ class Attribution(EngineAlgorithm):
         parameters: dict[str, Any],
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
-        outputs: dict[str, str | None],
+        outputs: dict[str, Any],
     ) -> AttributionJob:
-        baseline = self.parameterAsEnumString(parameters, "BASELINE", context)
-        texts = {
-            name: self.text(name, parameters, context)
-            for name in ("CLASS", "CONTRAST_CLASS", "BASELINE_CLASS", "BASELINE_SPECTRUM")
-        }
-        self._check_choices(baseline, texts, parameters, feedback)
-        used = baseline if self.explainer in _USED_BY_EXPLAINER["BASELINE"] else None
-        spectrum = read_spectrum(texts["BASELINE_SPECTRUM"]) if used == "spectrum" else None
-        scene = self.scene(context, feedback)
+        if self.chosen["EXPLAINER"] == "integrated_gradients" and self.parameterAsInt(
+            parameters, "STEPS", context
+        ):
+            for name in ("MAX_STEPS", "TOLERANCE"):
+                self.warn_unused(name, tr("a fixed number of STEPS"), parameters, feedback)
+        spectrum = self.text("BASELINE_SPECTRUM", parameters, context)
         return AttributionJob(
-            scene=scene,
+            scene=self.scene(context, feedback),
             model=self.model(parameters, context),
-            explainer=self.explainer,
-            target=self.target,
-            class_name=texts["CLASS"] if self.target != "predicted" else None,
-            contrast_class=texts["CONTRAST_CLASS"] if self.target == "contrast" else None,
-            baseline=baseline,
-            baseline_class=texts["BASELINE_CLASS"] if used == "class_mean" else None,
-            baseline_spectrum=spectrum,
+            explainer=self.chosen["EXPLAINER"],
+            target=self.chosen["TARGET"],
+            class_name=self.text("CLASS", parameters, context),
+            contrast_class=self.text("CONTRAST_CLASS", parameters, context),
+            baseline=self.chosen["BASELINE"],
+            baseline_class=self.text("BASELINE_CLASS", parameters, context),
+            baseline_spectrum=read_spectrum(spectrum) if spectrum else None,
             extent=self.extent(parameters, context),
             mask_features=export_features(self.mask, self.raster, context, feedback) if self.mask else None,
             tolerance=self.parameterAsDouble(parameters, "TOLERANCE", context),
-            **{
-                name.lower(): self.parameterAsInt(parameters, name, context)
-                for name in (
-                    "STEPS", "MAX_STEPS", "SAMPLES", "OCCLUSION_WINDOW", "OCCLUSION_BANDS", "OCCLUSION_STRIDE",
-                )
-            },
+            table_only=not any(outputs.values()),
+            **self.numbers(_NUMBERS, parameters, context),
             **self.common(parameters, context),
             **outputs,
-            table_only=not any(outputs.values()),
-        )  # fmt: skip
-
-    def _check_choices(
-        self, baseline: str, texts: dict[str, str | None], parameters: dict[str, Any], feedback: QgsProcessingFeedback
-    ) -> None:
-        """Raise where a choice lacks a parameter that it needs; warn of those that it does not use."""
-        with_baseline = self.explainer in _USED_BY_EXPLAINER["BASELINE"]
-        needed = [("CLASS", "TARGET=class", self.target == "class")]
-        needed += [
-            (name, f"BASELINE={baseline}", with_baseline and baseline in users)
-            for name, users in _USED_BY_BASELINE.items()
-        ]
-        for name, choice_text, applies in needed:
-            if applies and not texts[name]:
-                raise QgsProcessingException(
-                    tr("{name} is missing: {choice} needs it.").format(name=name, choice=choice_text)
-                )
-        rules = [
-            (_USED_BY_EXPLAINER, self.explainer, self.explainer),
-            (_USED_BY_TARGET, self.target, f"TARGET={self.target}"),
-            (_USED_BY_BASELINE, baseline, f"BASELINE={baseline}" if with_baseline else self.explainer),
-        ]
-        for table, value, user in rules:
-            unused = [name for name, users in table.items() if value not in users or (table is _USED_BY_BASELINE and not with_baseline)]
-            self.warn_unused(unused, parameters, feedback, user)
-        if self.explainer == "integrated_gradients" and int(parameters.get("STEPS") or 0) > 0:
-            self.warn_unused(["MAX_STEPS", "TOLERANCE"], parameters, feedback, tr("a fixed number of steps"))
+        )

@@ -38,13 +38,13 @@ class Classify(EngineAlgorithm):
 
     def shortHelpString(self) -> str:
         return tr(
-            "<p>Applies a model file to every pixel of a scene. The scene must have the bands that the model was "
-            "trained with. Pixels without data stay without data; memory stays within the budget however large the "
-            "raster is.</p>"
-            "<h3>Outputs</h3><p>The classes with their names and colours; the confidence, which is the probability "
-            "of the predicted class; the probabilities, one band per class.</p>"
-            "<h3>Example</h3><p><code>qgis_process run explain:classify --INPUT=scene.tif --MODEL=model.safetensors "
-            "--CLASSES=classes.tif</code></p>"
+            "Applies a model file to every pixel of a scene. The scene must have the bands that the "
+            "model was trained with. Pixels without data stay without data; memory stays within the "
+            "budget however large the raster is.\n"
+            "Outputs: The classes with their names and colours; the confidence, which is the "
+            "probability of the predicted class; the probabilities, one band per class.\n"
+            "Example: qgis_process run explain:classify --INPUT=scene.tif --MODEL=model.safetensors "
+            "--CLASSES=classes.tif"
         )
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
@@ -86,7 +86,7 @@ class Classify(EngineAlgorithm):
         parameters: dict[str, Any],
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
-        outputs: dict[str, str | None],
+        outputs: dict[str, Any],
     ) -> ClassifyJob:
         return ClassifyJob(
             scene=self.scene(context, feedback),

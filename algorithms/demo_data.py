@@ -30,34 +30,41 @@ class DemoData(EngineAlgorithm):
         return tr("Make demo data")
 
     def shortDescription(self) -> str:
-        return tr("Simulates a scene whose classes differ only in planted evidence, so that explanations can be checked.")
+        return tr(
+            "Simulates a scene whose classes differ only in planted evidence, so that explanations can be "
+            "checked."
+        )
 
     def tags(self) -> list[str]:
         return ["demo", "simulate", "synthetic", "hyperspectral", "evidence", "test data"]
 
     def shortHelpString(self) -> str:
         return tr(
-            "<p>Simulates a hyperspectral scene with plausible spectra. Its classes share everything but planted "
-            "absorption bands, so it is known which bands an explanation must find.</p>"
-            "<h3>Outputs</h3><p>A folder with the scene, labels as points and as a class raster, and a truth file "
-            "that names the planted bands of each class.</p>"
-            "<h3>Example</h3><p><code>qgis_process run explain:demodata --SCENE=hyperspectral --SIZE=128 --SEED=1 "
-            "--FOLDER=/tmp/demo</code></p>"
+            "Simulates a hyperspectral scene with plausible spectra. Its classes share everything but "
+            "planted absorption bands, so it is known which bands an explanation must find.\n"
+            "Outputs: A folder with the scene, labels as points and as a class raster, and a truth "
+            "file that names the planted bands of each class.\n"
+            "Example: qgis_process run explain:demodata --SCENE=hyperspectral --SIZE=128 --SEED=1 "
+            "--FOLDER=/tmp/demo"
         )
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         self.addParameter(
             choice("SCENE", tr("Kind of scene"), ("hyperspectral",), "hyperspectral",
-                   tr("What to simulate: 'hyperspectral' is a raster of reflectance with planted absorption bands."))
+                   tr("What to simulate: 'hyperspectral' is a raster of reflectance with planted "
+                      "absorption bands."))
         )  # fmt: skip
         self.addParameter(
-            whole("SIZE", tr("Side of the scene (pixels)"), 128, 32, 20000, tr("Width and height in pixels."))
+            whole("SIZE", tr("Side of the scene (pixels)"), 128, 32, 4096, tr("Width and height in pixels."))
         )
         self.addParameter(seed())
         self.addParameter(
             described(
                 QgsProcessingParameterFolderDestination("FOLDER", tr("Folder")),
-                tr("Folder that takes the scene, its labels and the truth; files of an earlier run are replaced."),
+                tr(
+                    "Folder that takes the scene, its labels and the truth; files of an earlier run are "
+                    "replaced."
+                ),
             )
         )
         self.addOutput(QgsProcessingOutputRasterLayer("RASTER", tr("Simulated scene")))
@@ -70,11 +77,11 @@ class DemoData(EngineAlgorithm):
         parameters: dict[str, Any],
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
-        outputs: dict[str, str | None],
+        outputs: dict[str, Any],
     ) -> DemoDataJob:
         return DemoDataJob(
-            scene_kind=self.parameterAsEnumString(parameters, "SCENE", context),
+            scene_kind=self.chosen["SCENE"],
             size=self.parameterAsInt(parameters, "SIZE", context),
             seed=self.parameterAsInt(parameters, "SEED", context),
-            folder=outputs["folder"],
+            **outputs,
         )

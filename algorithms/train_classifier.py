@@ -21,6 +21,7 @@ from qgis.core import (
 
 from ..engine.jobs import TrainClassifierJob
 from ._base import EngineAlgorithm
+from ._choices import Rules
 from ._features import class_field, export_features
 from ._parameters import choice, described, device, memory, real, seed, whole
 from ._rasters import RasterSource
@@ -29,6 +30,9 @@ from ._text import tr
 ARCHITECTURES = ("spectral_cnn", "spatial_cnn", "hybrid_cnn")
 NORMALISATIONS = ("none", "standard", "per_pixel")
 SPLITS = ("blocks", "random")
+_NUMBERS = (
+    "UNLABELLED_VALUE", "PATCH_SIZE", "COMPONENTS", "EPOCHS", "PATIENCE", "BATCH_SIZE", "BLOCK_SIZE",
+)  # fmt: skip
 
 
 class TrainClassifier(EngineAlgorithm):
@@ -38,12 +42,21 @@ class TrainClassifier(EngineAlgorithm):
     GROUP = "classification"
     FILES = ("MODEL", "REPORT")
     TABLES = ("CONFUSION",)
+    RULES = Rules(
+        used_with={
+            "PATCH_SIZE": ("ARCHITECTURE", ("spatial_cnn", "hybrid_cnn")),
+            "COMPONENTS": ("ARCHITECTURE", ("hybrid_cnn",)),
+        }
+    )
 
     def displayName(self) -> str:
         return tr("Train a classifier")
 
     def shortDescription(self) -> str:
-        return tr("Trains a neural network that classifies pixels, from labelled points, polygons or a class raster.")
+        return tr(
+            "Trains a neural network that classifies pixels, from labelled points, polygons or a class "
+            "raster."
+        )
 
     def tags(self) -> list[str]:
         return ["train", "classification", "deep learning", "cnn", "hyperspectral", "hybridsn", "supervised"]
@@ -53,14 +66,16 @@ class TrainClassifier(EngineAlgorithm):
 
     def shortHelpString(self) -> str:
         return tr(
-            "<p>Trains a network that gives each pixel a class, from labelled points or polygons in any CRS, or from "
-            "a class raster. Neighbouring pixels are alike, so the pixels that test the network are kept apart in "
-            "blocks by default; a random split flatters it. The report shows both figures.</p>"
-            "<h3>Outputs</h3><p>One model file (.safetensors, nothing executable inside), the confusion table, an "
-            "HTML report, and the overall accuracy, kappa and mean intersection over union of the test pixels.</p>"
-            "<h3>Example</h3><p><code>qgis_process run explain:trainclassifier --INPUT=scene.tif --LABELS=points.gpkg "
-            "--LABEL_FIELD=class --ARCHITECTURE=spectral_cnn --MODEL=model.safetensors --CONFUSION=confusion.csv "
-            "--REPORT=report.html</code></p>"
+            "Trains a network that gives each pixel a class, from labelled points or polygons in any "
+            "CRS, or from a class raster. Neighbouring pixels are alike, so the pixels that test the "
+            "network are kept apart in blocks by default; a random split flatters it. The report "
+            "shows both figures.\n"
+            "Outputs: One model file (.safetensors, nothing executable inside), the confusion table, "
+            "an HTML report, and the overall accuracy, kappa and mean intersection over union of the "
+            "test pixels.\n"
+            "Example: qgis_process run explain:trainclassifier --INPUT=scene.tif --LABELS=points.gpkg "
+            "--LABEL_FIELD=class --ARCHITECTURE=spectral_cnn --MODEL=model.safetensors "
+            "--CONFUSION=confusion.csv --REPORT=report.html"
         )
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
@@ -75,7 +90,8 @@ class TrainClassifier(EngineAlgorithm):
         return [
             described(
                 QgsProcessingParameterRasterLayer("INPUT", tr("Scene")),
-                tr("Raster to learn from; all its bands are used, except those that its header marks as bad."),
+                tr("Raster to learn from; all its bands are used, except those that its header marks as "
+                   "bad."),
             ),
             described(
                 QgsProcessingParameterMapLayer(
@@ -90,13 +106,15 @@ class TrainClassifier(EngineAlgorithm):
                 tr("Field of text or numbers that holds the class; needed where the labels are vectors."),
             ),
             choice("ARCHITECTURE", tr("Architecture"), ARCHITECTURES, "spectral_cnn",
-                   tr("'spectral_cnn' reads the spectrum of each pixel alone; 'spatial_cnn' a patch around it; "
-                      "'hybrid_cnn' a patch with spectral and spatial convolutions, as HybridSN.")),
+                   tr("'spectral_cnn' reads the spectrum of each pixel alone; 'spatial_cnn' a patch "
+                      "around it; 'hybrid_cnn' a patch with spectral and spatial convolutions, as "
+                      "HybridSN.")),
             whole("PATCH_SIZE", tr("Patch size (pixels)"), 11, 1, 99,
-                  tr("Side of the patch, an odd number; hybrid_cnn needs 9 or more, spectral_cnn does not use it.")),
+                  tr("Side of the patch, an odd number; hybrid_cnn needs 9 or more, spectral_cnn does not "
+                     "use it.")),
             choice("NORMALISATION", tr("Normalisation"), NORMALISATIONS, "standard",
-                   tr("'standard' centres and scales each band, 'per_pixel' divides each spectrum by its sum, 'none' "
-                      "leaves values as they are.")),
+                   tr("'standard' centres and scales each band, 'per_pixel' divides each spectrum by its "
+                      "sum, 'none' leaves values as they are.")),
             whole("EPOCHS", tr("Epochs"), 100, 1, 100000, tr("Most passes over the training pixels.")),
             real("TEST_SHARE", tr("Test share"), 0.3, 0.01, 0.99,
                  tr("Fraction of the labelled pixels that is kept for the test.")),
@@ -111,21 +129,22 @@ class TrainClassifier(EngineAlgorithm):
                   tr("Principal components that hybrid_cnn reduces the bands to."), True),
             whole("PATIENCE", tr("Patience (epochs)"), 20, 1, 100000,
                   tr("Training stops after this many epochs without progress."), True),
-            real("LEARNING_RATE", tr("Learning rate"), 0.001, 1e-7, 1.0, tr("Size of the training steps."), True),
+            real("LEARNING_RATE", tr("Learning rate"), 0.001, 1e-7, 1.0, tr("Size of a step."), True),
             whole("BATCH_SIZE", tr("Batch size"), 64, 2, 65536, tr("Pixels per training step."), True),
             described(
                 QgsProcessingParameterBoolean("CLASS_WEIGHTS", tr("Weigh classes by rarity"), True),
                 tr("Lets rare classes count as much as common ones."), advanced=True,
             ),
             choice("SPLIT", tr("Split"), SPLITS, "blocks",
-                   tr("How test pixels are chosen: by spatial 'blocks', or at 'random', which flatters the network."),
+                   tr("How test pixels are chosen: by spatial 'blocks', or at 'random', which flatters "
+                      "the network."),
                    True),
             whole("BLOCK_SIZE", tr("Block size (pixels)"), 0, 0, 100000,
                   tr("Side of the blocks; 0: chosen from where the labels lie."), True),
             described(
                 QgsProcessingParameterBoolean("COMPARE_SPLITS", tr("Compare splits"), True),
-                tr("Trains a second time with the other split, so that the report shows both figures; takes twice "
-                   "the time."), advanced=True,
+                tr("Trains a second time with the other split, so that the report shows both figures; "
+                   "takes twice the time."), advanced=True,
             ),
             device(),
             memory(),
@@ -141,13 +160,21 @@ class TrainClassifier(EngineAlgorithm):
             ),
             described(
                 QgsProcessingParameterFeatureSink(
-                    "CONFUSION", tr("Confusion"), Qgis.ProcessingSourceType.Vector, optional=True, createByDefault=True
+                    "CONFUSION",
+                    tr("Confusion"),
+                    Qgis.ProcessingSourceType.Vector,
+                    optional=True,
+                    createByDefault=True,
                 ),
                 tr("Table of the test pixels: a row per reference class, a column per predicted class."),
             ),
             described(
                 QgsProcessingParameterFileDestination(
-                    "REPORT", tr("Report"), tr("HTML files") + " (*.html)", optional=True, createByDefault=True
+                    "REPORT",
+                    tr("Report"),
+                    tr("HTML files") + " (*.html)",
+                    optional=True,
+                    createByDefault=True,
                 ),
                 tr("Page with accuracy by block and by random split, confusion, and recall per class."),
             ),
@@ -158,7 +185,9 @@ class TrainClassifier(EngineAlgorithm):
     ) -> bool:
         layer = self.parameterAsLayer(parameters, "LABELS", context)
         self.label_raster = RasterSource.of(layer) if isinstance(layer, QgsRasterLayer) else None
-        self.label_source = None if self.label_raster else self.parameterAsSource(parameters, "LABELS", context)
+        self.label_source = (
+            None if self.label_raster else self.parameterAsSource(parameters, "LABELS", context)
+        )
         return super().prepareAlgorithm(parameters, context, feedback)
 
     def job(
@@ -166,54 +195,42 @@ class TrainClassifier(EngineAlgorithm):
         parameters: dict[str, Any],
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
-        outputs: dict[str, str | None],
+        outputs: dict[str, Any],
     ) -> TrainClassifierJob:
         if not outputs["model"].lower().endswith(".safetensors"):
             raise QgsProcessingException(tr("MODEL must be a file that ends in .safetensors."))
-        architecture = self.parameterAsEnumString(parameters, "ARCHITECTURE", context)
-        split = self.parameterAsEnumString(parameters, "SPLIT", context)
         compare = self.parameterAsBoolean(parameters, "COMPARE_SPLITS", context)
-        if architecture == "spectral_cnn":
-            self.warn_unused(["PATCH_SIZE"], parameters, feedback, architecture)
-        if architecture != "hybrid_cnn":
-            self.warn_unused(["COMPONENTS"], parameters, feedback, architecture)
-        if split == "random" and not compare:
-            self.warn_unused(["BLOCK_SIZE"], parameters, feedback, "SPLIT=random")
-        scene = self.scene(context, feedback)
+        if self.chosen["SPLIT"] == "random" and not compare:
+            self.warn_unused("BLOCK_SIZE", "SPLIT=random", parameters, feedback)
         return TrainClassifierJob(
-            scene=scene,
-            architecture=architecture,
-            normalisation=self.parameterAsEnumString(parameters, "NORMALISATION", context),
-            split=split,
+            scene=self.scene(context, feedback),
+            architecture=self.chosen["ARCHITECTURE"],
+            normalisation=self.chosen["NORMALISATION"],
+            split=self.chosen["SPLIT"],
             compare_splits=compare,
             class_weights=self.parameterAsBoolean(parameters, "CLASS_WEIGHTS", context),
             learning_rate=self.parameterAsDouble(parameters, "LEARNING_RATE", context),
             test_share=self.parameterAsDouble(parameters, "TEST_SHARE", context),
-            **{
-                name.lower(): self.parameterAsInt(parameters, name, context)
-                for name in (
-                    "UNLABELLED_VALUE", "PATCH_SIZE", "COMPONENTS", "EPOCHS", "PATIENCE", "BATCH_SIZE", "BLOCK_SIZE",
-                )
-            },
+            **self.numbers(_NUMBERS, parameters, context),
             **self._labels(parameters, context, feedback),
             **self.common(parameters, context),
             **outputs,
-        )  # fmt: skip
+        )
 
     def _labels(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> dict[str, str]:
-        """Return the job fields of the labels: a class raster as it is, features exported in the scene's CRS."""
+    ) -> dict[str, Any]:
+        """Return the job fields of the labels: a class raster as it is, features in the scene's CRS."""
         field = self.text("LABEL_FIELD", parameters, context)
         if self.label_raster:
-            self.warn_unused(["LABEL_FIELD"], parameters, feedback, tr("a class raster"))
+            self.warn_unused("LABEL_FIELD", tr("a class raster"), parameters, feedback)
             return {
                 "label_raster": self.label_raster.path(context, feedback),
                 "label_name": self.label_raster.name,
             }
         if self.label_source is None:
             raise QgsProcessingException(
-                tr("LABELS is neither a vector nor a raster layer that QGIS can open; choose a layer or file.")
+                tr("QGIS can open LABELS neither as vector nor as raster; choose a layer or file.")
             )
         if field is None:
             raise QgsProcessingException(
@@ -221,7 +238,7 @@ class TrainClassifier(EngineAlgorithm):
                     layer=self.label_source.sourceName()
                 )
             )
-        self.warn_unused(["UNLABELLED_VALUE"], parameters, feedback, tr("vector labels"))
+        self.warn_unused("UNLABELLED_VALUE", tr("vector labels"), parameters, feedback)
         index = class_field(self.label_source, field)
         return {
             "label_features": export_features(self.label_source, self.raster, context, feedback, index),

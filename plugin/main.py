@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qgis.core import QgsApplication
 from qgis.PyQt.QtGui import QAction, QIcon
 
 from ..algorithms._text import tr
 from ..engine.client import shutdown_all
 from .provider import ICON, ExplanationLayersProvider
+
+if TYPE_CHECKING:
+    from .settings_page import SettingsPageFactory
 
 MENU = "Explanation Layers"
 # The steps of an analyst, in their order.
@@ -19,13 +24,12 @@ class ExplanationLayersPlugin:
 
     def __init__(self, iface) -> None:
         self.iface = iface
-        self.provider: ExplanationLayersProvider | None = None
+        self.provider = ExplanationLayersProvider()
         self.actions: list[QAction] = []
-        self.settings_factory = None
+        self.settings_factory: SettingsPageFactory | None = None
 
     def initProcessing(self) -> None:
         """Called alone by qgis_process, and by `initGui`."""
-        self.provider = ExplanationLayersProvider()
         QgsApplication.processingRegistry().addProvider(self.provider)
 
     def initGui(self) -> None:
@@ -60,9 +64,7 @@ class ExplanationLayersPlugin:
         if self.settings_factory:
             self.iface.unregisterOptionsWidgetFactory(self.settings_factory)
             self.settings_factory = None
-        if self.provider:
-            QgsApplication.processingRegistry().removeProvider(self.provider)
-            self.provider = None
+        QgsApplication.processingRegistry().removeProvider(self.provider)
         shutdown_all()
 
     def _add(self, action: QAction) -> None:

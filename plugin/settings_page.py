@@ -1,10 +1,10 @@
-"""The settings page: which engine, which device, how much memory, and what the engine found says of itself."""
+"""The settings page: which engine, which device, how much memory, and what the engine found is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from qgis.core import Qgis, QgsApplication, QgsProcessingFeedback, QgsTask
+from qgis.core import Qgis, QgsApplication, QgsTask
 from qgis.gui import QgsFileWidget, QgsOptionsPageWidget, QgsOptionsWidgetFactory
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import (
@@ -19,7 +19,7 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from ..algorithms import _settings
-from ..algorithms._run import found_python, probe
+from ..algorithms._run import found_python, versions_of
 from ..algorithms._text import tr
 from .provider import ICON
 
@@ -62,8 +62,8 @@ class SettingsPage(QgsOptionsPageWidget):
         self.found.setWordWrap(True)
         self.check = QPushButton(tr("Check engine"))
         self.check.clicked.connect(self._check)
-        set_up = QPushButton(tr("Set up engine…"))
-        set_up.clicked.connect(lambda: open_algorithm("setupengine"))
+        self.set_up = QPushButton(tr("Set up engine…"))
+        self.set_up.clicked.connect(lambda: open_algorithm("setupengine"))
 
         form = QFormLayout()
         form.addRow(tr("Python of the engine"), self.python)
@@ -71,7 +71,7 @@ class SettingsPage(QgsOptionsPageWidget):
         form.addRow(tr("Memory budget"), self.memory)
         form.addRow(tr("Engine found"), self.found)
         buttons = QHBoxLayout()
-        buttons.addWidget(set_up)
+        buttons.addWidget(self.set_up)
         buttons.addWidget(self.check)
         buttons.addStretch()
         layout = QVBoxLayout(self)
@@ -103,14 +103,16 @@ class SettingsPage(QgsOptionsPageWidget):
         self.found.setText(tr("asking {python}…").format(python=python))
 
         def ask(task: QgsTask) -> dict[str, str]:
-            return probe(python, QgsProcessingFeedback(False))
+            return versions_of(python, task.isCanceled)
 
         def answered(error: Exception | None, strings: dict[str, str] | None = None) -> None:
             self._task = None
             self._show_found()
             if error:
                 self.found.setText(str(error))
-                QgsApplication.messageLog().logMessage(str(error), "Explanation Layers", Qgis.MessageLevel.Warning)
+                QgsApplication.messageLog().logMessage(
+                    str(error), "Explanation Layers", Qgis.MessageLevel.Warning
+                )
 
         self._task = QgsTask.fromFunction(tr("Check the engine"), ask, on_finished=answered)
         QgsApplication.taskManager().addTask(self._task)

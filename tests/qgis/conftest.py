@@ -1,4 +1,4 @@
-"""The provider in a QGIS without a window, small real files, and an engine that can be told what to answer."""
+"""The provider in a QGIS without a window, small files, and an engine that can be told what to answer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 sys.path.append("/usr/share/qgis/python/plugins")  # Processing, where QGIS is packaged for Debian
 
 import numpy as np
-from explanation_layers.algorithms import _run, _settings
-from explanation_layers.plugin.provider import ExplanationLayersProvider
 from osgeo import gdal, osr
 from qgis.core import (
     QgsApplication,
@@ -25,6 +23,9 @@ from qgis.core import (
     QgsVectorFileWriter,
     QgsVectorLayer,
 )
+
+from explanation_layers.algorithms import _run, _settings
+from explanation_layers.plugin.provider import ExplanationLayersProvider
 
 gdal.UseExceptions()
 
@@ -61,7 +62,9 @@ class FakeEngine:
         self.jobs.append(job)
         return self.answer(job)
 
-    def result(self, tables: dict | None = None, numbers: dict | None = None, strings: dict | None = None) -> dict:
+    def result(
+        self, tables: dict | None = None, numbers: dict | None = None, strings: dict | None = None
+    ) -> dict:
         """Return an engine's result, with a band table and a confusion table of one row each."""
         table = {
             "columns": [
@@ -144,7 +147,9 @@ def points(tmp_path):
     """A function that writes points (x, y, class) to a GeoPackage and returns its path."""
 
     def write(rows, crs: str = "EPSG:32633", name: str = "points.gpkg") -> str:
-        layer = QgsVectorLayer(f"Point?crs={crs}&field=kind:string&field=number:double&field=day:date", "points", "memory")
+        layer = QgsVectorLayer(
+            f"Point?crs={crs}&field=kind:string&field=number:double&field=day:date", "points", "memory"
+        )
         if not crs:
             layer.setCrs(QgsCoordinateReferenceSystem())
         for x, y, kind in rows:

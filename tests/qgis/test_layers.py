@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from explanation_layers.algorithms import _layers
 from processing.gui.Postprocessing import handleAlgorithmResults
 from processing.gui.RenderingStyles import RenderingStyles
 from qgis.core import (
@@ -18,6 +17,8 @@ from qgis.core import (
     QgsSingleBandGrayRenderer,
     QgsSingleBandPseudoColorRenderer,
 )
+
+from explanation_layers.algorithms import _layers
 
 
 @pytest.fixture

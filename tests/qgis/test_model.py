@@ -62,10 +62,15 @@ def test_a_chain_of_all_steps(engine, scene, points, feedback, context, tmp_path
     engine.answer = answer
     model = chain()
     assert model.validate()[0], model.validate()[1]
-    destinations = {"classify:CLASSES": str(tmp_path / "c.tif"), "attribution:SALIENCY": str(tmp_path / "s.tif")}
-    results, ok = model.run(destinations, context, feedback, {}, False)
+    destinations = {
+        "classify:CLASSES": str(tmp_path / "c.tif"),
+        "attribution:SALIENCY": str(tmp_path / "s.tif"),
+    }
+    _, ok = model.run(destinations, context, feedback, {}, False)
     assert ok, feedback.errors
-    demo, train, classify, attribution = engine.jobs
+    jobs = {job.KIND: job for job in engine.jobs}
+    demo, train = jobs["demo_data"], jobs["train_classifier"]
+    classify, attribution = jobs["classify"], jobs["attribution"]
     assert train.scene == classify.scene == attribution.scene == scene
     assert train.model == classify.model == attribution.model
     assert (classify.classes, attribution.saliency) == tuple(destinations.values())

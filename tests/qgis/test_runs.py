@@ -7,7 +7,6 @@ from pathlib import Path
 
 import processing
 import pytest
-from explanation_layers.engine.client import EngineError
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
@@ -18,6 +17,8 @@ from qgis.core import (
     QgsRasterLayer,
     QgsVectorLayer,
 )
+
+from explanation_layers.engine.client import EngineError
 
 POINT = (300_105.0, 5_799_895.0)
 
@@ -48,7 +49,12 @@ def test_attribution_hands_over_its_parameters(engine, scene, model, feedback, t
     )  # fmt: skip
     (job,) = engine.jobs
     assert (job.scene, job.model) == (scene, model)
-    assert (job.explainer, job.target, job.class_name, job.contrast_class) == ("deeplift", "contrast", "water", None)
+    assert (job.explainer, job.target, job.class_name, job.contrast_class) == (
+        "deeplift",
+        "contrast",
+        "water",
+        None,
+    )
     assert (job.baseline, job.baseline_spectrum) == ("spectrum", [0.1, 0.2, 0.3])
     assert job.extent == [300000, 5799800, 300300, 5799900]
     assert (job.seed, job.memory_mb, job.device) == (5, 512, "cpu")
@@ -60,7 +66,9 @@ def test_attribution_hands_over_its_parameters(engine, scene, model, feedback, t
 def test_extent_in_another_crs_is_transformed(engine, scene, model, feedback):
     run("attribution", attribution(scene, model, EXTENT="12.0,12.2,52.2,52.4 [EPSG:4326]"), feedback)
     extent = engine.jobs[0].extent
-    assert extent[0] == pytest.approx(295_000, abs=15_000) and extent[1] == pytest.approx(5_790_000, abs=15_000)
+    assert extent[0] == pytest.approx(295_000, abs=15_000) and extent[1] == pytest.approx(
+        5_790_000, abs=15_000
+    )
 
 
 def test_without_rasters_only_the_table_is_computed(engine, scene, model, feedback):
@@ -108,13 +116,16 @@ def test_a_table_that_cannot_be_written_stops_before_any_work(engine, scene, mod
 @pytest.mark.parametrize(
     ("given", "warning"),
     [
-        ({"EXPLAINER": "saliency", "BASELINE": "zero"}, "BASELINE is not used by saliency."),
-        ({"EXPLAINER": "saliency", "STEPS": 20}, "STEPS is not used by saliency."),
-        ({"CLASS": "water"}, "CLASS is not used by TARGET=predicted."),
-        ({"TARGET": "class", "CLASS": "a", "CONTRAST_CLASS": "b"}, "CONTRAST_CLASS is not used by TARGET=class."),
-        ({"BASELINE_CLASS": "water"}, "BASELINE_CLASS is not used by BASELINE=mean."),
-        ({"STEPS": 20, "TOLERANCE": 0.1}, "TOLERANCE is not used by a fixed number of steps."),
-        ({"SAMPLES": 3}, "SAMPLES is not used by integrated_gradients."),
+        ({"EXPLAINER": "saliency", "BASELINE": "zero"}, "BASELINE is not used with EXPLAINER=saliency."),
+        ({"EXPLAINER": "saliency", "STEPS": 20}, "STEPS is not used with EXPLAINER=saliency."),
+        ({"CLASS": "water"}, "CLASS is not used with TARGET=predicted."),
+        (
+            {"TARGET": "class", "CLASS": "a", "CONTRAST_CLASS": "b"},
+            "CONTRAST_CLASS is not used with TARGET=class.",
+        ),
+        ({"BASELINE_CLASS": "water"}, "BASELINE_CLASS is not used with BASELINE=mean."),
+        ({"STEPS": 20, "TOLERANCE": 0.1}, "TOLERANCE is not used with a fixed number of STEPS."),
+        ({"SAMPLES": 3}, "SAMPLES is not used with EXPLAINER=integrated_gradients."),
     ],
 )
 def test_what_has_no_effect_is_said(engine, scene, model, feedback, given, warning):
@@ -130,7 +141,10 @@ def test_what_has_no_effect_is_said(engine, scene, model, feedback, given, warni
         ({"BASELINE": "spectrum"}, "BASELINE_SPECTRUM is missing: BASELINE=spectrum needs it."),
         ({"EXPLAINER": "lime"}, "EXPLAINER is 'lime'; it must be one of: saliency, input_x_gradient,"),
         ({"SAMPLES": 0}, "SAMPLES is 0; it must be between 1 and 100000"),
-        ({"BASELINE": "spectrum", "BASELINE_SPECTRUM": "1,x,2"}, "BASELINE_SPECTRUM: value 2 of '1,x,2' is 'x'"),
+        (
+            {"BASELINE": "spectrum", "BASELINE_SPECTRUM": "1,x,2"},
+            "BASELINE_SPECTRUM: value 2 of '1,x,2' is 'x'",
+        ),
         ({"INPUT": "/nowhere.tif"}, "INPUT"),
     ],
 )
@@ -143,7 +157,9 @@ def test_bad_input_is_a_sentence_and_no_work(engine, scene, model, feedback, giv
 
 def test_labels_are_reprojected_into_the_raster(engine, scene, points, feedback, context, tmp_path):
     to_degrees = QgsCoordinateTransform(
-        QgsCoordinateReferenceSystem("EPSG:32633"), QgsCoordinateReferenceSystem("EPSG:4326"), QgsProject.instance()
+        QgsCoordinateReferenceSystem("EPSG:32633"),
+        QgsCoordinateReferenceSystem("EPSG:4326"),
+        QgsProject.instance(),
     )
     there = to_degrees.transform(QgsPointXY(*POINT))
     rows = [(there.x(), there.y(), "water"), (there.x(), there.y(), None), (None, None, "water")]
@@ -179,12 +195,18 @@ def test_label_field_errors(engine, scene, points, feedback, tmp_path, field, se
         run("trainclassifier", training(scene, points([(*POINT, "water")]), field, tmp_path), feedback)
 
 
-def test_only_one_of_raster_and_labels_has_a_crs(engine, scene, scene_without_crs, points, feedback, tmp_path):
+def test_only_one_of_raster_and_labels_has_a_crs(
+    engine, scene, scene_without_crs, points, feedback, tmp_path
+):
     labels = points([(*POINT, "water")])
-    with pytest.raises(QgsProcessingException, match="The raster 'bare' has no CRS but the layer 'points' has"):
+    with pytest.raises(
+        QgsProcessingException, match="The raster 'bare' has no CRS but the layer 'points' has"
+    ):
         run("trainclassifier", training(scene_without_crs, labels, "kind", tmp_path), feedback)
     bare = points([(*POINT, "water")], "", "bare.gpkg")
-    with pytest.raises(QgsProcessingException, match="The layer 'bare' has no CRS but the raster 'scene' has"):
+    with pytest.raises(
+        QgsProcessingException, match="The layer 'bare' has no CRS but the raster 'scene' has"
+    ):
         run("trainclassifier", training(scene, bare, "kind", tmp_path), feedback)
     run("trainclassifier", training(scene_without_crs, bare, "kind", tmp_path), feedback)
     assert len(engine.jobs) == 1
@@ -193,7 +215,7 @@ def test_only_one_of_raster_and_labels_has_a_crs(engine, scene, scene_without_cr
 def test_class_raster_as_labels(engine, scene, scene_without_crs, feedback, tmp_path):
     run("trainclassifier", training(scene, scene_without_crs, "kind", tmp_path), feedback)
     assert engine.jobs[0].label_raster == scene_without_crs
-    assert feedback.warnings == ["LABEL_FIELD is not used by a class raster."]
+    assert feedback.warnings == ["LABEL_FIELD is not used with a class raster."]
 
 
 def test_a_crs_set_in_the_layer_is_passed_on(engine, scene_without_crs, model, feedback, context):
