@@ -41,25 +41,32 @@ def shipped() -> list[str]:
     )
 
 
-def main() -> int:
-    """Write the zip and say what it holds; 1 if QGIS's repository would refuse it."""
-    target = ROOT / "build" / f"{NAME}.zip"
-    target.parent.mkdir(exist_ok=True)
+def write(target: Path) -> list[str]:
+    """Write the zip to `target` and return what it holds; ValueError if QGIS's repository would refuse it."""
     paths = shipped()
     if binaries := [path for path in paths if Path(path).suffix in BINARIES]:
-        print(f"Binaries do not belong into a plugin: {', '.join(binaries)}", file=sys.stderr)
-        return 1
+        raise ValueError(f"Binaries do not belong into a plugin: {', '.join(binaries)}")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in paths:
             entry = zipfile.ZipInfo(f"{NAME}/{path}", TIMESTAMP)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, (ROOT / path).read_bytes())
-    size = target.stat().st_size
-    print(f"{target.relative_to(ROOT)}: {len(paths)} files, {size / 1e6:.2f} MB")
-    if size > MOST_BYTES:
-        print(f"The zip is larger than {MOST_BYTES / 1e6:.0f} MB", file=sys.stderr)
+    if target.stat().st_size > MOST_BYTES:
+        raise ValueError(f"The zip is larger than {MOST_BYTES / 1e6:.0f} MB")
+    return paths
+
+
+def main() -> int:
+    """Write the zip and say what it holds; 1 if it can't be published."""
+    target = ROOT / "build" / f"{NAME}.zip"
+    target.parent.mkdir(exist_ok=True)
+    try:
+        paths = write(target)
+    except ValueError as error:
+        print(error, file=sys.stderr)
         return 1
+    print(f"{target.relative_to(ROOT)}: {len(paths)} files, {target.stat().st_size / 1e6:.2f} MB")
     return 0
 
 

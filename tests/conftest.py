@@ -23,7 +23,7 @@ _register_package()
 if importlib.util.find_spec("qgis") is None:
     collect_ignore = ["qgis"]
 else:
-    collect_ignore = ["rasters", "models", "explainers", "workflows"]
+    collect_ignore = ["engine", "rasters", "models", "explainers", "workflows", "benchmarks"]
 
 
 @pytest.fixture(scope="session")

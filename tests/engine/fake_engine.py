@@ -111,6 +111,7 @@ def do_staged_then_frozen(job, context):
     context.progress(0.5, "staged")
     time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGSTOP)  # a stopped process hears nothing but SIGKILL
+    time.sleep(60)  # the other threads stop a moment later than the one that got the signal
 
 
 def do_exit(job, context):

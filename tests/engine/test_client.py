@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 from explanation_layers.engine.client import Engine, EngineError, engine_for, shutdown_all
@@ -23,6 +25,13 @@ def failure(engine, job, **options) -> EngineError:
 
 def staged_files(folder):
     return [path.name for path in folder.iterdir() if path.name.startswith(".part-")]
+
+
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(condition, seconds=10.0):
@@ -115,6 +124,31 @@ def test_killed_in_mid_job(engine, fake, tmp_path):
     assert "killed, perhaps because memory ran out" in str(error)
     assert staged_files(tmp_path) == [other.name]
     assert engine.run(fake.FakeJob("echo"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills by signal")
+def test_no_engine_outlives_the_client(fake, tmp_path):
+    script = f"""
+import importlib.util, os, signal, sys
+spec = importlib.util.spec_from_file_location("launcher", {str(fake.ROOT / "engine" / "launcher.py")!r})
+launcher = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(launcher)
+launcher.register(launcher.Path({str(fake.ROOT)!r}))
+spec = importlib.util.spec_from_file_location("fake_engine", {fake.__file__!r})
+fake = importlib.util.module_from_spec(spec)
+sys.modules["fake_engine"] = fake
+spec.loader.exec_module(fake)
+from explanation_layers.engine.client import Engine
+engine = Engine(sys.executable, launcher=launcher.Path({fake.__file__!r}))
+def die(*report):
+    print(engine.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+engine.run(fake.FakeJob("staged_then_wait", path={str(tmp_path / "out.tif")!r}), on_progress=die)
+"""
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False)
+    assert done.returncode == -signal.SIGKILL
+    wait_until(lambda: not is_running(int(done.stdout)), 2.0)
+    assert staged_files(tmp_path) == []
 
 
 def test_ends_in_mid_job(engine, fake):
