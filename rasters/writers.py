@@ -18,9 +18,8 @@ from rasterio.windows import Window
 from .datasets import open_dataset
 from .errors import InputError
 from .grid import Grid
+from .styles import Colour
 from .wavelengths import Band, describe_band
-
-Colour = tuple[int, int, int]
 
 BLOCK = 256
 
@@ -30,6 +29,7 @@ class RasterWriter:
 
     Leaving the context closes the file and checks that all of it is on the disk. Any failure to write
     is an InputError that names the folder. The same data written in the same order give the same bytes.
+    One thread may write at a time.
 
     `bands` are the bands that the output's bands stand for: they give wavelengths and, where
     `descriptions` is None, descriptions. `class_names` and `class_colours` describe values from 1 on of
