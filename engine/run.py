@@ -54,35 +54,38 @@ class JobRun:
         self._on_log = on_log
         self._is_cancelled = is_cancelled
         self._heard = False
+        self._cancelled_at: float | None = None
 
     def outcome(self) -> dict:
         """Send the job and follow it to its end."""
         self._process.send({"type": "run", "id": self._id, "job": self._job.to_dict()})
-        cancelled_at = None
-        terminated = False
         while True:
-            if cancelled_at is None and self._is_cancelled():
-                cancelled_at = time.monotonic()
-                self._process.send({"type": "cancel", "id": self._id})
-            if cancelled_at is not None:
-                waited = time.monotonic() - cancelled_at
-                if waited > KILL_AFTER:
-                    self._process.kill()
-                elif waited > TERMINATE_AFTER and not terminated:
-                    self._process.terminate()
-                    terminated = True
+            self._see_to_cancel()
             try:
                 message = self._process.messages.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 continue
             if message is None:
-                raise cancelled() if cancelled_at is not None else self._death()
+                raise self._death() if self._cancelled_at is None else cancelled()
             if message.get("id") in (self._id, None):
                 self._heard = True
                 if message["type"] == "result":
                     self.answered = True
                     return message["value"]
                 self._pass_on(message)
+
+    def _see_to_cancel(self) -> None:
+        """Ask the engine to stop, and make it stop if it doesn't."""
+        if self._cancelled_at is None:
+            if self._is_cancelled():
+                self._cancelled_at = time.monotonic()
+                self._process.send({"type": "cancel", "id": self._id})
+            return
+        waited = time.monotonic() - self._cancelled_at
+        if waited > KILL_AFTER:
+            self._process.kill()
+        elif waited > TERMINATE_AFTER:
+            self._process.terminate()
 
     def _pass_on(self, message: dict) -> None:
         if message["type"] == "progress":

@@ -10,8 +10,10 @@ import time
 import pytest
 
 from explanation_layers.engine.environment import engine_environment, pip_environment
+from explanation_layers.engine.jobs import JOBS
 from explanation_layers.engine.messages import decode, encode
 from explanation_layers.engine.process import LAUNCHER
+from explanation_layers.workflows.server import REGISTRY
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -110,6 +112,10 @@ def test_it_leaves_at_once_and_lets_the_job_clean_up(server, tmp_path, farewell)
     assert server.wait(5) == 0
     assert time.monotonic() - began < 1.5
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_job_has_a_worker():
+    assert set(REGISTRY) == set(JOBS) - {"fake"}
 
 
 def test_messages_survive_the_trip():
