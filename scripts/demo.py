@@ -1,0 +1,155 @@
+"""Gather what the demo made into a QGIS project and render it; run as scripts/demo.py FOLDER, with PyQGIS."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from demo_chart import Profile, chart
+from demo_map import Panel, compose, export
+from qgis.core import (
+    Qgis,
+    QgsApplication,
+    QgsCategorizedSymbolRenderer,
+    QgsColorRampLegendNodeSettings,
+    QgsContrastEnhancement,
+    QgsMapLayer,
+    QgsMarkerSymbol,
+    QgsMultiBandColorRenderer,
+    QgsProject,
+    QgsRasterLayer,
+    QgsRasterMinMaxOrigin,
+    QgsReferencedRectangle,
+    QgsRendererCategory,
+    QgsVectorLayer,
+)
+from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtGui import QColor
+
+TITLE = "What did the network look at?"
+SUBTITLE = (
+    "A simulated scene whose classes differ only in planted absorption bands; a network trained on points; "
+    "and integrated gradients of the class that it predicts, against the mean spectrum."
+)
+CAPTION = "Share of each band in the attribution of each class; the planted bands are shaded."
+TRUE_COLOUR_NM = (640.0, 550.0, 460.0)
+
+
+def main(folder: Path) -> None:
+    """Write demo.qgz and map.png into `folder`."""
+    project = QgsProject.instance()
+    project.setTitle(TITLE)
+    project.setFilePathStorage(Qgis.FilePathType.Relative)
+    truth = json.loads((folder / "data" / "truth.json").read_text(encoding="utf-8"))
+
+    classes = raster(folder / "classes.tif", "Predicted classes")
+    colours = {entry.label: entry.color for entry in classes.renderer().classes()}
+    scene = raster(folder / "data" / "scene.tif", "Scene in true colour")
+    show_true_colour(scene, truth["wavelengths_nm"])
+    labels = table(folder / "data" / "labels.geojson", "Labels")
+    show_classes(labels, colours)
+    attribution = raster(folder / "attribution.tif", "Attribution")
+    saliency = raster(folder / "saliency.tif", "Saliency")
+    confidence = raster(folder / "confidence.tif", "Confidence")
+    bands = table(folder / "bands.gpkg", "Band table")
+    confusion = table(folder / "confusion.csv", "Confusion")
+    profiles = [profile(bands, known, colours) for known in truth["classes"]]
+    strongest = max(profiles[0].planted, key=lambda band: profiles[0].shares[band])
+    show_band(attribution, strongest)
+    for layer in (saliency, attribution):
+        lay_ramp_flat(layer)
+
+    gather(project, "Explanation", [saliency, attribution, bands])
+    gather(project, "Classification", [classes, confidence, confusion])
+    gather(project, "Scene", [labels, scene])
+    project.setCrs(scene.crs())
+    project.viewSettings().setDefaultViewExtent(QgsReferencedRectangle(scene.extent(), scene.crs()))
+
+    drawing = folder / "bands.svg"
+    drawing.write_text(chart(profiles, truth["wavelengths_nm"], 1040, 295), encoding="utf-8")
+    wavelength = f"{truth['wavelengths_nm'][strongest]:.0f} nm"
+    panels = [
+        Panel("Scene in true colour, with labels", [labels, scene]),
+        Panel("Predicted classes", [classes]),
+        Panel("Total absolute attribution", [saliency], saliency),
+        Panel(f"Attribution of {wavelength} ({profiles[0].name})", [attribution], attribution),
+    ]
+    layout = compose(project, TITLE, SUBTITLE, panels, scene.extent(), drawing, CAPTION)
+    export(layout, folder / "map.png")
+    project.layoutManager().addLayout(layout)
+    if not project.write(str(folder / "demo.qgz")):
+        raise OSError(f"The project could not be written: {project.error()}")
+
+
+def raster(path: Path, name: str) -> QgsRasterLayer:
+    """Open a raster, in the style that lies beside it."""
+    return _opened(QgsRasterLayer(str(path), name))
+
+
+def table(path: Path, name: str) -> QgsVectorLayer:
+    """Open a table or features."""
+    return _opened(QgsVectorLayer(str(path), name, "ogr"))
+
+
+def _opened(layer: QgsMapLayer) -> QgsMapLayer:
+    if not layer.isValid():
+        raise OSError(f"{layer.source()} could not be opened: {layer.error().summary()}")
+    return layer
+
+
+def gather(project: QgsProject, title: str, layers: Sequence[QgsMapLayer]) -> None:
+    """Add `layers` to the project in a group of their own."""
+    group = project.layerTreeRoot().addGroup(title)
+    for layer in layers:
+        project.addMapLayer(layer, False)
+        node = group.addLayer(layer)
+        node.setExpanded(False)
+
+
+def show_true_colour(scene: QgsRasterLayer, wavelengths_nm: Sequence[float]) -> None:
+    """Show the bands that are nearest to red, green and blue."""
+    nearest = [
+        1 + min(range(len(wavelengths_nm)), key=lambda band: abs(wavelengths_nm[band] - wanted))
+        for wanted in TRUE_COLOUR_NM
+    ]
+    scene.setRenderer(QgsMultiBandColorRenderer(scene.dataProvider(), *nearest))
+    scene.setContrastEnhancement(
+        QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum,
+        QgsRasterMinMaxOrigin.Limits.CumulativeCut,
+    )
+
+
+def show_classes(labels: QgsVectorLayer, colours: dict[str, QColor]) -> None:
+    """Show the points of each class in the colour that the class has in the raster."""
+    categories = []
+    for name, colour in colours.items():
+        style = {"color": colour.name(), "outline_style": "no", "size": "0.6"}
+        categories.append(QgsRendererCategory(name, QgsMarkerSymbol.createSimple(style), name))
+    labels.setRenderer(QgsCategorizedSymbolRenderer("class", categories))
+
+
+def show_band(attribution: QgsRasterLayer, band: int) -> None:
+    """Show another band of the attribution (counted from 0), in the same diverging style."""
+    attribution.renderer().setInputBand(band + 1)
+
+
+def lay_ramp_flat(layer: QgsRasterLayer) -> None:
+    """Let the legend show the layer's colour ramp from left to right."""
+    settings = QgsColorRampLegendNodeSettings()
+    settings.setOrientation(Qt.Orientation.Horizontal)
+    layer.renderer().shader().rasterShaderFunction().setLegendSettings(settings)
+
+
+def profile(bands: QgsVectorLayer, known: dict, colours: dict[str, QColor]) -> Profile:
+    """Return the shares of the bands of one class of the truth, from the band table."""
+    rows = {row["band"]: row["share"] for row in bands.getFeatures() if row["class"] == known["name"]}
+    shares = [rows[band] or 0.0 for band in sorted(rows)]
+    return Profile(known["name"], colours[known["name"]].name(), shares, known["bands"])
+
+
+if __name__ == "__main__":
+    application = QgsApplication([], True)
+    application.initQgis()
+    main(Path(sys.argv[1]))
