@@ -102,6 +102,8 @@ def export_features(
                         target=transform.destinationCrs().userFriendlyIdentifier(),
                     )
                 ) from None
+            geometry.get().dropZValue()
+            geometry.get().dropMValue()
             file.write(",\n" if written else "\n")
             file.write(
                 '{"type": "Feature", "properties": '

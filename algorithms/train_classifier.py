@@ -115,7 +115,7 @@ class TrainClassifier(EngineAlgorithm):
             choice("NORMALISATION", tr("Normalisation"), NORMALISATIONS, "standard",
                    tr("'standard' centres and scales each band, 'per_pixel' divides each spectrum by its "
                       "sum, 'none' leaves values as they are.")),
-            whole("EPOCHS", tr("Epochs"), 100, 1, 100000, tr("Most passes over the training pixels.")),
+            whole("EPOCHS", tr("Epochs"), 60, 1, 100000, tr("Most passes over the training pixels.")),
             real("TEST_SHARE", tr("Test share"), 0.3, 0.01, 0.99,
                  tr("Fraction of the labelled pixels that is kept for the test.")),
             seed(),
@@ -127,9 +127,9 @@ class TrainClassifier(EngineAlgorithm):
                   tr("Value of a class raster that means 'no label', beside its nodata value."), True),
             whole("COMPONENTS", tr("Principal components"), 30, 1, 1000,
                   tr("Principal components that hybrid_cnn reduces the bands to."), True),
-            whole("PATIENCE", tr("Patience (epochs)"), 20, 1, 100000,
+            whole("PATIENCE", tr("Patience (epochs)"), 30, 1, 100000,
                   tr("Training stops after this many epochs without progress."), True),
-            real("LEARNING_RATE", tr("Learning rate"), 0.001, 1e-7, 1.0, tr("Size of a step."), True),
+            real("LEARNING_RATE", tr("Learning rate"), 0.003, 1e-7, 1.0, tr("Size of a step."), True),
             whole("BATCH_SIZE", tr("Batch size"), 64, 2, 65536, tr("Pixels per training step."), True),
             described(
                 QgsProcessingParameterBoolean("CLASS_WEIGHTS", tr("Weigh classes by rarity"), True),
