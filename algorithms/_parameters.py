@@ -12,6 +12,7 @@ from qgis.core import (
     QgsProcessingParameterExtent,
     QgsProcessingParameterFile,
     QgsProcessingParameterNumber,
+    QgsVariantUtils,
 )
 
 from ._text import tr
@@ -118,8 +119,8 @@ def seed() -> QgsProcessingParameterDefinition:
 
 
 def is_empty(value: Any) -> bool:
-    """Tell whether a parameter's value stands for 'not given'."""
-    return value is None or (isinstance(value, str) and not value.strip())
+    """Tell whether a parameter's value stands for 'not given': dialogs pass QGIS's NULL, scripts None."""
+    return QgsVariantUtils.isNull(value) or (isinstance(value, str) and not value.strip())
 
 
 def was_given(definition: QgsProcessingParameterDefinition, parameters: dict[str, Any]) -> bool:

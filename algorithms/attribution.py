@@ -16,7 +16,7 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from ..engine.jobs import AttributionJob
+from ..engine.jobs import AttributionJob as Job
 from ._base import EngineAlgorithm
 from ._choices import Rules
 from ._features import export_features
@@ -113,11 +113,11 @@ class Attribution(EngineAlgorithm):
                 tr("Raster to explain, with the bands that the model was trained with."),
             ),
             model_file(),
-            choice("EXPLAINER", tr("Explainer"), EXPLAINERS, "integrated_gradients",
+            choice("EXPLAINER", tr("Explainer"), EXPLAINERS, Job.explainer,
                    tr("The method. 'integrated_gradients' and 'deeplift' add up to the output difference; "
                       "'saliency' is the plain gradient; 'occlusion' and 'band_ablation' replace input by "
                       "the baseline.")),
-            choice("TARGET", tr("Target"), TARGETS, "predicted",
+            choice("TARGET", tr("Target"), TARGETS, Job.target,
                    tr("What is explained: the 'predicted' class of each pixel, one 'class', or the "
                       "'contrast' of two classes, which is the output of the one minus that of the other.")),
             described(
@@ -130,7 +130,7 @@ class Attribution(EngineAlgorithm):
                 tr("For TARGET contrast: name or number of the class to compare with, empty for the "
                    "runner-up."),
             ),
-            choice("BASELINE", tr("Baseline"), BASELINES, "mean",
+            choice("BASELINE", tr("Baseline"), BASELINES, Job.baseline,
                    tr("The spectrum that stands for 'no evidence': 'zero', the 'mean' of the training "
                       "pixels, the mean of one class ('class_mean'), or a given 'spectrum'.")),
             described(
@@ -153,24 +153,24 @@ class Attribution(EngineAlgorithm):
 
     def _advanced(self) -> list:
         return [
-            whole("STEPS", tr("Steps"), 0, 0, 4096,
+            whole("STEPS", tr("Steps"), Job.steps, 0, 4096,
                   tr("Steps along the path, for integrated_gradients. 0: added per pixel until the "
                      "residual is within the tolerance and the map has settled."), True),
-            whole("MAX_STEPS", tr("Most steps"), 256, 2, 4096,
+            whole("MAX_STEPS", tr("Most steps"), Job.max_steps, 2, 4096,
                   tr("Where STEPS is 0: the steps at which a pixel is given up; such pixels are counted "
                      "in UNSETTLED."),
                   True),
-            real("TOLERANCE", tr("Tolerance (fraction)"), 0.01, 1e-6, 1.0,
+            real("TOLERANCE", tr("Tolerance (fraction)"), Job.tolerance, 1e-6, 1.0,
                  tr("Where STEPS is 0: the residual that a pixel may keep, as a fraction of its output "
                     "difference; 0.01 is 1 %."), True),
-            whole("SAMPLES", tr("Samples"), 64, 1, 100000,
+            whole("SAMPLES", tr("Samples"), Job.samples, 1, 100000,
                   tr("Random samples per pixel, for gradient_shap."), True),
-            whole("OCCLUSION_WINDOW", tr("Occlusion window (pixels)"), 0, 0, 999,
+            whole("OCCLUSION_WINDOW", tr("Occlusion window (pixels)"), Job.occlusion_window, 0, 999,
                   tr("Side of the square that occlusion replaces; 0: bands are replaced over the whole "
                      "patch."), True),
-            whole("OCCLUSION_BANDS", tr("Occlusion bands"), 1, 0, 9999,
+            whole("OCCLUSION_BANDS", tr("Occlusion bands"), Job.occlusion_bands, 0, 9999,
                   tr("Neighbouring bands that occlusion replaces together."), True),
-            whole("OCCLUSION_STRIDE", tr("Occlusion stride"), 0, 0, 9999,
+            whole("OCCLUSION_STRIDE", tr("Occlusion stride"), Job.occlusion_stride, 0, 9999,
                   tr("Bands, and pixels, between one replacement and the next; 0: as wide as what is "
                      "replaced."), True),
             seed(),
@@ -213,14 +213,14 @@ class Attribution(EngineAlgorithm):
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
         outputs: dict[str, Any],
-    ) -> AttributionJob:
+    ) -> Job:
         if self.chosen["EXPLAINER"] == "integrated_gradients" and self.parameterAsInt(
             parameters, "STEPS", context
         ):
             for name in ("MAX_STEPS", "TOLERANCE"):
                 self.warn_unused(name, tr("a fixed number of STEPS"), parameters, feedback)
         spectrum = self.text("BASELINE_SPECTRUM", parameters, context)
-        return AttributionJob(
+        return Job(
             scene=self.scene(context, feedback),
             model=self.model(parameters, context),
             explainer=self.chosen["EXPLAINER"],

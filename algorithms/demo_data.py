@@ -55,7 +55,14 @@ class DemoData(EngineAlgorithm):
                       "absorption bands."))
         )  # fmt: skip
         self.addParameter(
-            whole("SIZE", tr("Side of the scene (pixels)"), 128, 32, 4096, tr("Width and height in pixels."))
+            whole(
+                "SIZE",
+                tr("Side of the scene (pixels)"),
+                DemoDataJob.size,
+                32,
+                4096,
+                tr("Width and height in pixels."),
+            )
         )
         self.addParameter(seed())
         self.addParameter(

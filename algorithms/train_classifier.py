@@ -19,7 +19,7 @@ from qgis.core import (
     QgsRasterLayer,
 )
 
-from ..engine.jobs import TrainClassifierJob
+from ..engine.jobs import TrainClassifierJob as Job
 from ._base import EngineAlgorithm
 from ._choices import Rules
 from ._features import class_field, export_features
@@ -105,44 +105,48 @@ class TrainClassifier(EngineAlgorithm):
                 ),
                 tr("Field of text or numbers that holds the class; needed where the labels are vectors."),
             ),
-            choice("ARCHITECTURE", tr("Architecture"), ARCHITECTURES, "spectral_cnn",
+            choice("ARCHITECTURE", tr("Architecture"), ARCHITECTURES, Job.architecture,
                    tr("'spectral_cnn' reads the spectrum of each pixel alone; 'spatial_cnn' a patch "
                       "around it; 'hybrid_cnn' a patch with spectral and spatial convolutions, as "
                       "HybridSN.")),
-            whole("PATCH_SIZE", tr("Patch size (pixels)"), 11, 1, 99,
+            whole("PATCH_SIZE", tr("Patch size (pixels)"), Job.patch_size, 1, 99,
                   tr("Side of the patch, an odd number; hybrid_cnn needs 9 or more, spectral_cnn does not "
                      "use it.")),
-            choice("NORMALISATION", tr("Normalisation"), NORMALISATIONS, "standard",
+            choice("NORMALISATION", tr("Normalisation"), NORMALISATIONS, Job.normalisation,
                    tr("'standard' centres and scales each band, 'per_pixel' divides each spectrum by its "
                       "sum, 'none' leaves values as they are.")),
-            whole("EPOCHS", tr("Epochs"), 60, 1, 100000, tr("Most passes over the training pixels.")),
-            real("TEST_SHARE", tr("Test share"), 0.3, 0.01, 0.99,
+            whole("EPOCHS", tr("Epochs"), Job.epochs, 1, 100000, tr("Most passes over the training pixels.")),
+            real("TEST_SHARE", tr("Test share"), Job.test_share, 0.01, 0.99,
                  tr("Fraction of the labelled pixels that is kept for the test.")),
             seed(),
         ]  # fmt: skip
 
     def _advanced(self) -> list:
         return [
-            whole("UNLABELLED_VALUE", tr("Unlabelled value"), 0, -(2**31), 2**31 - 1,
+            whole("UNLABELLED_VALUE", tr("Unlabelled value"), Job.unlabelled_value, -(2**31), 2**31 - 1,
                   tr("Value of a class raster that means 'no label', beside its nodata value."), True),
-            whole("COMPONENTS", tr("Principal components"), 30, 1, 1000,
+            whole("COMPONENTS", tr("Principal components"), Job.components, 1, 1000,
                   tr("Principal components that hybrid_cnn reduces the bands to."), True),
-            whole("PATIENCE", tr("Patience (epochs)"), 30, 1, 100000,
+            whole("PATIENCE", tr("Patience (epochs)"), Job.patience, 1, 100000,
                   tr("Training stops after this many epochs without progress."), True),
-            real("LEARNING_RATE", tr("Learning rate"), 0.003, 1e-7, 1.0, tr("Size of a step."), True),
-            whole("BATCH_SIZE", tr("Batch size"), 64, 2, 65536, tr("Pixels per training step."), True),
+            real("LEARNING_RATE", tr("Learning rate"), Job.learning_rate, 1e-7, 1.0,
+                 tr("Size of a training step."), True),
+            whole("BATCH_SIZE", tr("Batch size"), Job.batch_size, 2, 65536,
+                  tr("Pixels per training step."), True),
             described(
-                QgsProcessingParameterBoolean("CLASS_WEIGHTS", tr("Weigh classes by rarity"), True),
+                QgsProcessingParameterBoolean(
+                    "CLASS_WEIGHTS", tr("Weigh classes by rarity"), Job.class_weights
+                ),
                 tr("Lets rare classes count as much as common ones."), advanced=True,
             ),
-            choice("SPLIT", tr("Split"), SPLITS, "blocks",
+            choice("SPLIT", tr("Split"), SPLITS, Job.split,
                    tr("How test pixels are chosen: by spatial 'blocks', or at 'random', which flatters "
                       "the network."),
                    True),
-            whole("BLOCK_SIZE", tr("Block size (pixels)"), 0, 0, 100000,
+            whole("BLOCK_SIZE", tr("Block size (pixels)"), Job.block_size, 0, 100000,
                   tr("Side of the blocks; 0: chosen from where the labels lie."), True),
             described(
-                QgsProcessingParameterBoolean("COMPARE_SPLITS", tr("Compare splits"), True),
+                QgsProcessingParameterBoolean("COMPARE_SPLITS", tr("Compare splits"), Job.compare_splits),
                 tr("Trains a second time with the other split, so that the report shows both figures; "
                    "takes twice the time."), advanced=True,
             ),
@@ -196,13 +200,13 @@ class TrainClassifier(EngineAlgorithm):
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
         outputs: dict[str, Any],
-    ) -> TrainClassifierJob:
+    ) -> Job:
         if not outputs["model"].lower().endswith(".safetensors"):
             raise QgsProcessingException(tr("MODEL must be a file that ends in .safetensors."))
         compare = self.parameterAsBoolean(parameters, "COMPARE_SPLITS", context)
         if self.chosen["SPLIT"] == "random" and not compare:
             self.warn_unused("BLOCK_SIZE", "SPLIT=random", parameters, feedback)
-        return TrainClassifierJob(
+        return Job(
             scene=self.scene(context, feedback),
             architecture=self.chosen["ARCHITECTURE"],
             normalisation=self.chosen["NORMALISATION"],

@@ -49,7 +49,7 @@ class SettingsPage(QgsOptionsPageWidget):
         self.python = QgsFileWidget()
         self.python.setStorageMode(QgsFileWidget.StorageMode.GetFile)
         self.python.setFilePath(_settings.python())
-        self.python.lineEdit().setPlaceholderText(tr("Empty: the engine that 'Set up engine…' makes"))
+        self.python.lineEdit().setPlaceholderText(tr("Empty: the engine set up here"))
         self.device = QComboBox()
         self.device.addItems(_settings.DEVICES)
         self.device.setCurrentText(_settings.device())

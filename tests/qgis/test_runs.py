@@ -8,6 +8,7 @@ from pathlib import Path
 import processing
 import pytest
 from qgis.core import (
+    NULL,
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
     QgsPointXY,
@@ -131,6 +132,19 @@ def test_a_table_that_cannot_be_written_stops_before_any_work(engine, scene, mod
 def test_what_has_no_effect_is_said(engine, scene, model, feedback, given, warning):
     run("attribution", attribution(scene, model, **given), feedback)
     assert feedback.warnings == [warning]
+
+
+def test_empty_values_of_a_dialog_count_as_not_given(engine, scene, model, feedback):
+    empty = {"CLASS": NULL, "BASELINE_SPECTRUM": "", "EXTENT": None, "MASK": NULL, "MEMORY": None}
+    run("attribution", attribution(scene, model, **empty), feedback)
+    assert feedback.warnings == []
+    assert (engine.jobs[0].class_name, engine.jobs[0].extent, engine.jobs[0].mask_features) == (
+        None,
+        None,
+        None,
+    )
+    with pytest.raises(QgsProcessingException, match="CLASS is missing"):
+        run("attribution", attribution(scene, model, TARGET="class", CLASS=NULL), feedback)
 
 
 @pytest.mark.parametrize(
