@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import MagicMock
+
 import pytest
 from qgis.core import (
     Qgis,
@@ -11,6 +13,7 @@ from qgis.core import (
     QgsProcessingParameterEnum,
     QgsProcessingParameterVectorDestination,
 )
+from qgis.PyQt.QtWidgets import QMainWindow
 
 from explanation_layers.plugin.main import ExplanationLayersPlugin
 
@@ -85,3 +88,26 @@ def test_plugin_without_a_window_adds_and_removes_its_provider(processing):
     assert registry.providerById("explain")
     plugin.unload()
     assert registry.providerById("explain") is None
+
+
+def test_plugin_with_a_window_adds_menu_and_settings_page_and_takes_them_back(processing):
+    window = QMainWindow()
+    iface = MagicMock()
+    iface.mainWindow.return_value = window
+    plugin = ExplanationLayersPlugin(iface)
+    plugin.initGui()
+    entries = [call.args[1].text() for call in iface.addPluginToMenu.call_args_list]
+    assert entries == [
+        "Train a classifier…",
+        "Classify…",
+        "Explain a classifier (attribution)…",
+        "Set up the engine…",
+        "Settings…",
+    ]
+    (factory,) = iface.registerOptionsWidgetFactory.call_args.args
+    assert factory.createWidget(window).objectName() == "explanation_layers"
+    plugin.actions[-1].trigger()
+    iface.showOptionsDialog.assert_called_once_with(window, "explanation_layers")
+    plugin.unload()
+    assert iface.removePluginMenu.call_count == len(entries)
+    iface.unregisterOptionsWidgetFactory.assert_called_once_with(factory)
