@@ -32,7 +32,8 @@ TARGETS = ("predicted", "class", "contrast")
 BASELINES = ("zero", "mean", "class_mean", "spectrum")
 
 _NUMBERS = ("STEPS", "MAX_STEPS", "SAMPLES", "OCCLUSION_WINDOW", "OCCLUSION_BANDS", "OCCLUSION_STRIDE")
-_WITH_BASELINE = ("integrated_gradients", "gradient_shap", "deeplift", "occlusion", "band_ablation")
+# gradient_shap has baselines of its own: spectra of the training pixels.
+_WITH_BASELINE = ("integrated_gradients", "deeplift", "occlusion", "band_ablation")
 
 
 class Attribution(EngineAlgorithm):
@@ -164,12 +165,12 @@ class Attribution(EngineAlgorithm):
                  tr("Where STEPS is 0: the residual that a pixel may keep, as a fraction of its output "
                     "difference; 0.01 is 1 %."), True),
             whole("SAMPLES", tr("Samples"), Job.samples, 1, 100000,
-                  tr("Random samples per pixel, for gradient_shap."), True),
+                  tr("Training spectra to start from, drawn at random, for gradient_shap."), True),
             whole("OCCLUSION_WINDOW", tr("Occlusion window (pixels)"), Job.occlusion_window, 0, 999,
                   tr("Side of the square that occlusion replaces; 0: bands are replaced over the whole "
                      "patch."), True),
             whole("OCCLUSION_BANDS", tr("Occlusion bands"), Job.occlusion_bands, 0, 9999,
-                  tr("Neighbouring bands that occlusion replaces together."), True),
+                  tr("Neighbouring bands that occlusion replaces together; 0: all bands."), True),
             whole("OCCLUSION_STRIDE", tr("Occlusion stride"), Job.occlusion_stride, 0, 9999,
                   tr("Bands, and pixels, between one replacement and the next; 0: as wide as what is "
                      "replaced."), True),

@@ -17,7 +17,7 @@ step() { # id, inputs as JSON
 step demodata '{"SCENE": "hyperspectral", "SIZE": 160, "SEED": 1, "FOLDER": "demo/data"}'
 step trainclassifier '{
     "INPUT": "demo/data/scene.tif", "LABELS": "demo/data/labels.geojson", "LABEL_FIELD": "class",
-    "ARCHITECTURE": "spectral_cnn", "EPOCHS": 40, "SEED": 1,
+    "ARCHITECTURE": "spectral_cnn", "EPOCHS": 15, "SEED": 1,
     "MODEL": "demo/model.safetensors", "CONFUSION": "demo/confusion.csv", "REPORT": "demo/report.html"}'
 step classify '{
     "INPUT": "demo/data/scene.tif", "MODEL": "demo/model.safetensors",

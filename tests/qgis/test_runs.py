@@ -118,6 +118,10 @@ def test_a_table_that_cannot_be_written_stops_before_any_work(engine, scene, mod
     ("given", "warning"),
     [
         ({"EXPLAINER": "saliency", "BASELINE": "zero"}, "BASELINE is not used with EXPLAINER=saliency."),
+        (
+            {"EXPLAINER": "gradient_shap", "BASELINE": "zero"},
+            "BASELINE is not used with EXPLAINER=gradient_shap.",
+        ),
         ({"EXPLAINER": "saliency", "STEPS": 20}, "STEPS is not used with EXPLAINER=saliency."),
         ({"CLASS": "water"}, "CLASS is not used with TARGET=predicted."),
         (
