@@ -161,12 +161,12 @@ class EngineAlgorithm(ExplanationAlgorithm):
     def common(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
         """Return the job fields that DEVICE, MEMORY and SEED stand for."""
         device = self.chosen["DEVICE"]
-        given = not is_empty(parameters.get("MEMORY"))
+        memory = (
+            None if is_empty(parameters.get("MEMORY")) else self.parameterAsInt(parameters, "MEMORY", context)
+        )
         values: dict[str, Any] = {
             "device": _settings.device() if device == "auto" else device,
-            "memory_mb": self.parameterAsInt(parameters, "MEMORY", context)
-            if given
-            else _settings.memory_mb(),
+            "memory_mb": memory or _settings.memory_mb(),
         }
         if self.parameterDefinition("SEED"):
             values["seed"] = self.parameterAsInt(parameters, "SEED", context)
@@ -190,15 +190,25 @@ class EngineAlgorithm(ExplanationAlgorithm):
             return None
         box = self.parameterAsExtent(parameters, "EXTENT", context, self.raster.crs)
         if box.isNull():
-            return None
+            raise QgsProcessingException(
+                tr("EXTENT is '{value}', which is no extent; write x_min,x_max,y_min,y_max [CRS].").format(
+                    value=parameters["EXTENT"]
+                )
+            )
         return [box.xMinimum(), box.yMinimum(), box.xMaximum(), box.yMaximum()]
 
     def destination(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
         """Return the path that an output parameter names, None where the output is not wanted."""
-        definition = self.parameterDefinition(name)
-        if isinstance(definition, QgsProcessingParameterRasterDestination):
-            return self.parameterAsOutputLayer(parameters, name, context) or None
-        return self.parameterAsFileOutput(parameters, name, context) or None
+        if not isinstance(self.parameterDefinition(name), QgsProcessingParameterRasterDestination):
+            return self.parameterAsFileOutput(parameters, name, context) or None
+        path = self.parameterAsOutputLayer(parameters, name, context)
+        if path and not path.lower().endswith((".tif", ".tiff")):
+            raise QgsProcessingException(
+                tr("{name} is written as GeoTIFF; end its name in .tif instead of '{path}'.").format(
+                    name=name, path=path
+                )
+            )
+        return path or None
 
     def warn_unused(
         self, name: str, reason: str, parameters: dict[str, Any], feedback: QgsProcessingFeedback

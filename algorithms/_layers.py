@@ -79,7 +79,7 @@ def lineage_of(record: dict) -> list[str]:
     return [
         f"{key.replace('_', ' ')}: {_plain(value)}"
         for key, value in record.items()
-        if value not in (None, "")
+        if value not in (None, "", [], {})
     ]
 
 

@@ -164,6 +164,11 @@ def test_empty_values_of_a_dialog_count_as_not_given(engine, scene, model, feedb
             "BASELINE_SPECTRUM: value 2 of '1,x,2' is 'x'",
         ),
         ({"INPUT": "/nowhere.tif"}, "INPUT"),
+        ({"EXTENT": "1,2,3"}, "EXTENT is '1,2,3', which is no extent"),
+        (
+            {"SALIENCY": "/tmp/s.img"},
+            "SALIENCY is written as GeoTIFF; end its name in .tif instead of '/tmp/s.img'.",
+        ),
     ],
 )
 def test_bad_input_is_a_sentence_and_no_work(engine, scene, model, feedback, given, sentence):
