@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import pytest
@@ -82,6 +83,15 @@ class FakeEngine:
             "warnings": [],
             "record": {"job": {"kind": "attribution"}, "model_digest": "abc123", "seed": 7},
         }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_outlives_qgis(qgis_app):
+    """Let go of what a failed test holds: a layer that is freed after QGIS has ended crashes, and hides why."""
+    yield
+    for name in ("last_value", "last_traceback", "last_exc"):
+        setattr(sys, name, None)
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
