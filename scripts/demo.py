@@ -12,6 +12,7 @@ from demo_map import Panel, compose, export
 from qgis.core import (
     Qgis,
     QgsApplication,
+    QgsBasicNumericFormat,
     QgsCategorizedSymbolRenderer,
     QgsColorRampLegendNodeSettings,
     QgsContrastEnhancement,
@@ -34,6 +35,7 @@ SUBTITLE = (
     "and integrated gradients of the class that it predicts, against the mean spectrum."
 )
 CAPTION = "Share of each band in the attribution of each class; the planted bands are shaded."
+SHOWN_CLASSES = (0, 5)  # chlorophyll and carbonate, one in the visible, one in the shortwave infrared
 TRUE_COLOUR_NM = (640.0, 550.0, 460.0)
 
 
@@ -50,18 +52,17 @@ def main(folder: Path) -> None:
     show_true_colour(scene, truth["wavelengths_nm"])
     labels = table(folder / "data" / "labels.geojson", "Labels")
     show_classes(labels, colours)
-    attribution = raster(folder / "attribution.tif", "Attribution")
-    saliency = raster(folder / "saliency.tif", "Saliency")
+    saliency = raster(folder / "saliency.tif", "Saliency (signed sum)")
     confidence = raster(folder / "confidence.tif", "Confidence")
     bands = table(folder / "bands.gpkg", "Band table")
     confusion = table(folder / "confusion.csv", "Confusion")
     profiles = [profile(bands, known, colours) for known in truth["classes"]]
-    strongest = max(profiles[0].planted, key=lambda band: profiles[0].shares[band])
-    show_band(attribution, strongest)
-    for layer in (saliency, attribution):
-        lay_ramp_flat(layer)
+    evidence = [
+        evidence_of(folder / "attribution.tif", profiles[index], truth["wavelengths_nm"])
+        for index in SHOWN_CLASSES
+    ]
 
-    gather(project, "Explanation", [saliency, attribution, bands])
+    gather(project, "Explanation", [*evidence, saliency, bands])
     gather(project, "Classification", [classes, confidence, confusion])
     gather(project, "Scene", [labels, scene])
     project.setCrs(scene.crs())
@@ -69,12 +70,10 @@ def main(folder: Path) -> None:
 
     drawing = folder / "bands.svg"
     drawing.write_text(chart(profiles, truth["wavelengths_nm"], 1040, 295), encoding="utf-8")
-    wavelength = f"{truth['wavelengths_nm'][strongest]:.0f} nm"
     panels = [
         Panel("Scene in true colour, with labels", [labels, scene]),
         Panel("Predicted classes", [classes]),
-        Panel("Total absolute attribution", [saliency], saliency),
-        Panel(f"Attribution of {wavelength} ({profiles[0].name})", [attribution], attribution),
+        *(Panel(layer.name(), [layer], layer) for layer in evidence),
     ]
     layout = compose(project, TITLE, SUBTITLE, panels, scene.extent(), drawing, CAPTION)
     export(layout, folder / "map.png")
@@ -130,16 +129,18 @@ def show_classes(labels: QgsVectorLayer, colours: dict[str, QColor]) -> None:
     labels.setRenderer(QgsCategorizedSymbolRenderer("class", categories))
 
 
-def show_band(attribution: QgsRasterLayer, band: int) -> None:
-    """Show another band of the attribution (counted from 0), in the same diverging style."""
-    attribution.renderer().setInputBand(band + 1)
-
-
-def lay_ramp_flat(layer: QgsRasterLayer) -> None:
-    """Let the legend show the layer's colour ramp from left to right."""
+def evidence_of(path: Path, shown: Profile, wavelengths_nm: Sequence[float]) -> QgsRasterLayer:
+    """Open the attribution at the planted band that counts most for a class, in the style beside the file."""
+    band = max(shown.planted, key=lambda band: shown.shares[band])
+    layer = raster(path, f"Attribution of {wavelengths_nm[band]:.0f} nm ({shown.name})")
+    layer.renderer().setInputBand(band + 1)
+    numbers = QgsBasicNumericFormat()
+    numbers.setNumberDecimalPlaces(1)
     settings = QgsColorRampLegendNodeSettings()
     settings.setOrientation(Qt.Orientation.Horizontal)
+    settings.setNumericFormat(numbers)
     layer.renderer().shader().rasterShaderFunction().setLegendSettings(settings)
+    return layer
 
 
 def profile(bands: QgsVectorLayer, known: dict, colours: dict[str, QColor]) -> Profile:

@@ -14,7 +14,7 @@ step() { # id, inputs as JSON
     rm "demo/$1.out" "demo/$1.log"
 }
 
-step demodata '{"SCENE": "hyperspectral", "SIZE": 160, "SEED": 1, "FOLDER": "demo/data"}'
+step demodata '{"SCENE": "hyperspectral", "SIZE": 128, "SEED": 1, "FOLDER": "demo/data"}'
 step trainclassifier '{
     "INPUT": "demo/data/scene.tif", "LABELS": "demo/data/labels.geojson", "LABEL_FIELD": "class",
     "ARCHITECTURE": "spectral_cnn", "EPOCHS": 15, "SEED": 1,
@@ -27,3 +27,4 @@ step attribution '{
     "EXPLAINER": "integrated_gradients", "TARGET": "predicted", "BASELINE": "mean", "SEED": 1,
     "ATTRIBUTION": "demo/attribution.tif", "SALIENCY": "demo/saliency.tif", "BAND_TABLE": "demo/bands.gpkg"}'
 scripts/in-qgis python3 scripts/demo.py demo
+echo "Done. The picture: demo/map.png; the project: demo/demo.qgz; the layers, tables and report beside them."
