@@ -71,9 +71,9 @@ class TrainClassifierJob(Job):
     patch_size: int = 11
     components: int = 30
     normalisation: str = "standard"
-    epochs: int = 100
-    patience: int = 20
-    learning_rate: float = 0.001
+    epochs: int = 60
+    patience: int = 30
+    learning_rate: float = 0.003
     batch_size: int = 64
     class_weights: bool = True
     test_share: float = 0.3

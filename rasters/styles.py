@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import os
 from collections.abc import Sequence
 
 Colour = tuple[int, int, int]
@@ -24,6 +25,11 @@ _VIRIDIS = (
     "b5de2b",
     "fde725",
 )
+
+
+def qml_path(raster: str) -> str:
+    """Return where QGIS looks for the style of a raster file."""
+    return os.path.splitext(raster)[0] + ".qml"
 
 
 def write_diverging_qml(path: str, band: int, limit: float) -> None:

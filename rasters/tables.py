@@ -64,6 +64,14 @@ class BandStatistics:
         """Return a row per class and band, for the classes that have pixels."""
         return [row for index in range(len(self._hashes)) for row in self._rows_of_class(index)]
 
+    def limits(self, share: float = 0.99) -> np.ndarray:
+        """Return (band,): the percentile of the absolute values of the sampled pixels, 0 without any."""
+        values = np.abs(np.concatenate(self._values))
+        ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=0).astype(np.float64)
+        if not len(ordered):
+            return np.zeros(values.shape[1])
+        return np.nan_to_num(_percentile(ordered, np.isfinite(ordered).sum(axis=0), share))
+
     def _add_to_class(self, index: int, values: np.ndarray, hashes: np.ndarray) -> None:
         known = np.isfinite(values)
         exact = np.where(known, values, 0).astype(np.float64, copy=False)

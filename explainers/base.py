@@ -1,0 +1,144 @@
+"""What every explainer is: a network, options, and one `attribute` from tensors to tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..models.networks import PatchNetwork
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the explainers; each reads those that it needs.
+
+    `steps`: Gauss-Legendre nodes of integrated gradients, 0 to refine until settled, up to `max_steps`
+    segments and to `tolerance` (relative). `samples`: draws of gradient SHAP from `background` (n, band).
+    `occlusion_window`: side of the spatial window, 0 for the whole patch; `occlusion_bands`: bands in a
+    window, 0 for all; `occlusion_stride`: step of both, 0 for windows that touch and do not overlap.
+    `memory`: bytes that a batch may take.
+    """
+
+    steps: int = 0
+    max_steps: int = 256
+    tolerance: float = 0.01
+    samples: int = 64
+    seed: int = 0
+    occlusion_window: int = 0
+    occlusion_bands: int = 1
+    occlusion_stride: int = 0
+    memory: int = 64 * 2**20
+    background: Tensor = field(default_factory=lambda: torch.empty(0, 0))
+
+
+class Attribution(NamedTuple):
+    """Result of an explainer for n patches.
+
+    `values` (n, band, y, x), in the unit of the target's output (saliency: per unit of input).
+    `reference` (n,): the target's output that the values start from; NaN where the method has none.
+    `settled` bool (n,): False where refinement stopped at its cap.
+    `evaluations` (n,): gradient or output evaluations spent.
+    """
+
+    values: Tensor
+    reference: Tensor
+    settled: Tensor
+    evaluations: Tensor
+
+
+class TileAttribution(NamedTuple):
+    """Result for the pixels of a tile: the sums of each pixel's attribution over its patch.
+
+    `values` (band, y, x), `reference` (y, x): NaN where a pixel was not wanted. `settled` bool (y, x).
+    `evaluations`: all together.
+    """
+
+    values: Tensor
+    reference: Tensor
+    settled: Tensor
+    evaluations: int
+
+
+class Explainer:
+    """Base of the methods.
+
+    A target is given as `weights` (n, class): the explained output is the weighted sum of the logits.
+    Inputs `x` (n, band, s, s) and `baseline` (same shape) are at the network's prepared values.
+    """
+
+    uses_baseline: ClassVar[bool] = True
+    contributions: ClassVar[bool] = True
+
+    def __init__(self, network: PatchNetwork, options: Options) -> None:
+        self.network, self.options = network, options
+
+    def learn(self, x: Tensor, baseline: Tensor, weights: Tensor) -> None:
+        """Adapt to a sample of what is to be explained, once per job."""
+
+    def attribute(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Attribution:
+        """Explain n patches; see `Attribution`."""
+        raise NotImplementedError
+
+    @property
+    def evaluations_at_once(self) -> int:
+        """How many copies of a patch `attribute` holds in memory for each patch that it is given."""
+        return 1
+
+    def attribute_tile(
+        self, tile: Tensor, baseline: Tensor, weights: Tensor, wanted: Tensor, tick: Callable[[int], None]
+    ) -> TileAttribution:
+        """Explain the wanted pixels of a tile, patch by patch.
+
+        `tile` (band, y, x) with halo and `baseline` (band,) at prepared values; `weights` (class, y, x) and
+        `wanted` bool (y, x) without halo. `tick` gets the number of pixels just done and may raise to stop.
+        """
+        side = self.network.patch_size
+        patches = tile.unfold(1, side, 1).unfold(2, side, 1)
+        rows, cols = torch.nonzero(wanted, as_tuple=True)
+        values = torch.full((len(tile), *wanted.shape), float("nan"))
+        reference = torch.full(wanted.shape, float("nan"))
+        settled = torch.ones(wanted.shape, dtype=torch.bool)
+        evaluations = 0
+        for batch in torch.arange(len(rows)).split(self.batch_size()):
+            row, col = rows[batch], cols[batch]
+            x = patches[:, row, col].movedim(1, 0).contiguous()
+            start = baseline[:, None, None].expand_as(x)
+            result = self.attribute(x, start, weights[:, row, col].T.contiguous())
+            values[:, row, col] = result.values.sum((2, 3)).T.cpu()
+            reference[row, col] = result.reference.cpu()
+            settled[row, col] = result.settled
+            evaluations += int(result.evaluations.sum())
+            tick(len(batch))
+        return TileAttribution(values, reference, settled, evaluations)
+
+    def batch_size(self) -> int:
+        """How many patches at once keep the activations of all layers within the memory of a batch."""
+        return max(1, self.options.memory // (self.evaluations_at_once * self._bytes_of_patch))
+
+    @cached_property
+    def _bytes_of_patch(self) -> int:
+        """Bytes of all layers' outputs for one patch, twice: going forward and coming back."""
+        side, device = self.network.patch_size, self.network.scaling.offset.device
+        z = torch.zeros(1, self.network.bands, side, side, device=device)
+        total = 0
+        with torch.no_grad():
+            for layer in (*self.network.front, *self.network.body):
+                z = layer(z)
+                total += z.numel() * z.element_size()
+        return 2 * total
+
+    def output(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Target output (n,) of prepared patches (n, band, s, s)."""
+        return (self.network.logits(x).flatten(1) * weights).sum(1)
+
+    def plain(self, values: Tensor, reference: Tensor | None = None, evaluations: int = 1) -> Attribution:
+        """Wrap values of a method that has nothing to settle."""
+        n = len(values)
+        if reference is None:
+            reference = torch.full((n,), float("nan"), device=values.device)
+        return Attribution(values, reference, torch.ones(n, dtype=torch.bool), torch.full((n,), evaluations))

@@ -1,0 +1,139 @@
+"""Model files: one `.safetensors` file with weights, reference spectra and card; nothing in it executes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..rasters.errors import InputError
+from .card import Card
+from .networks import ARCHITECTURES, PatchNetwork, build
+
+_KEY = "explanation_layers"
+_WEIGHTS = "network."
+_SPECTRA = "spectra."
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Spectra of the training pixels, in the raster's values over the bands that the model reads.
+
+    `mean` (band,), `class_means` (class, band), `background` (n, band): a sample of training spectra.
+    """
+
+    mean: Tensor
+    class_means: Tensor
+    background: Tensor
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model read back: the network in evaluation mode without gradients, its spectra, its card."""
+
+    network: PatchNetwork
+    spectra: Spectra
+    card: Card
+
+
+def save_model(path: str, network: PatchNetwork, spectra: Spectra, card: Card) -> Card:
+    """Write the model to `path` and return its card with the digest set."""
+    tensors = {_WEIGHTS + name: value for name, value in network.state_dict().items()}
+    tensors |= {_SPECTRA + name: value for name, value in vars(spectra).items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    card = replace(card, digest=_digest(tensors, card))
+    save_file(tensors, path, metadata={_KEY: json.dumps(card.to_dict())})
+    return card
+
+
+def load_model(path: str, task: str) -> Model:
+    """Read the model at `path`, made for `task`.
+
+    Raises InputError where the file is not there, a pickle, cut short, changed since it was written,
+    not a model of ours, or of another task.
+    """
+    _refuse_other_formats(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"The model file {path} is cut short or damaged ({error}); copy or train it again."
+        ) from error
+    card = _read_card(path, metadata)
+    if _digest(tensors, card) != card.digest:
+        raise InputError(
+            f"The model file {path} was changed after it was written (its digest does not fit); "
+            "get it again from where it came from."
+        )
+    if card.task != task:
+        raise InputError(
+            f"The model file {path} was made for {card.task.replace('_', ' ')}, "
+            f"not for {task.replace('_', ' ')}; choose another model."
+        )
+    return Model(_rebuild(path, card, tensors), _spectra(tensors), card)
+
+
+def _refuse_other_formats(path: str) -> None:
+    if not os.path.isfile(path):
+        raise InputError(f"There is no model file {path}; choose a .safetensors file.")
+    with open(path, "rb") as file:
+        start = file.read(9)
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        raise InputError(
+            f"The model file {path} is a Python pickle or a PyTorch checkpoint, which can run any code when "
+            "it is opened, so it was not opened; choose a .safetensors file."
+        )
+    if len(start) < 9 or start[8:] != b"{":
+        raise InputError(
+            f"The model file {path} is not a .safetensors file, or is cut short; choose another."
+        )
+
+
+def _read_card(path: str, metadata: dict[str, str]) -> Card:
+    if _KEY not in metadata:
+        raise InputError(
+            f"The file {path} holds weights but no model card; choose a model that was trained here."
+        )
+    try:
+        card = Card.from_dict(json.loads(metadata[_KEY]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"The model card in {path} can't be read ({error}); train the model again."
+        ) from error
+    if card.architecture not in ARCHITECTURES:
+        raise InputError(
+            f"The model in {path} is a '{card.architecture}', which this version does not know; update the plugin."
+        )
+    return card
+
+
+def _rebuild(path: str, card: Card, tensors: dict[str, Tensor]) -> PatchNetwork:
+    weights = {name[len(_WEIGHTS) :]: t for name, t in tensors.items() if name.startswith(_WEIGHTS)}
+    try:
+        network = build(card.architecture, **card.options)
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"The weights in {path} do not fit its model card ({error}).") from error
+    return network.eval().requires_grad_(False)
+
+
+def _spectra(tensors: dict[str, Tensor]) -> Spectra:
+    return Spectra(**{name[len(_SPECTRA) :]: t for name, t in tensors.items() if name.startswith(_SPECTRA)})
+
+
+def _digest(tensors: dict[str, Tensor], card: Card) -> str:
+    """SHA-256 over names, shapes and bytes of the tensors and over the card without its digest."""
+    total = hashlib.sha256(json.dumps(replace(card, digest="").to_dict(), sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

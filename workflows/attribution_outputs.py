@@ -1,0 +1,160 @@
+"""What an attribution leaves: rasters, their styles, the band table, numbers and warnings."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rasterio.windows import Window
+
+from ..engine.jobs import AttributionJob
+from ..explainers.base import Explainer
+from ..models.card import Card
+from ..rasters.outputs import Outputs
+from ..rasters.scene import Grid, Scene, describe_band
+from ..rasters.styles import qml_path, write_diverging_qml
+from ..rasters.tables import BandStatistics
+from ..rasters.writers import RasterWriter
+from .context import Context
+from .tiling import BLOCK
+
+if TYPE_CHECKING:
+    from .attribution import TileResult
+
+SALIENCY_BANDS = ("total absolute", "signed sum", "residual")
+
+
+class AttributionWriters:
+    """The attribution and saliency rasters, those that are wanted."""
+
+    def __init__(
+        self, job: AttributionJob, outputs: Outputs, scene: Scene, grid: Grid, card: Card,
+        tags: dict[str, str], stack: ExitStack,
+    ) -> None:  # fmt: skip
+        self._job, self._outputs, self._card = job, outputs, card
+        self._attribution = self._saliency = None
+        if job.attribution:
+            self._attribution = stack.enter_context(
+                RasterWriter(
+                    outputs.stage(job.attribution),
+                    grid,
+                    len(scene.bands),
+                    bands=scene.bands,
+                    tags=tags,
+                    block=BLOCK,
+                )
+            )
+        if job.saliency:
+            self._saliency = stack.enter_context(
+                RasterWriter(
+                    outputs.stage(job.saliency), grid, 3, descriptions=SALIENCY_BANDS, tags=tags, block=BLOCK
+                )
+            )
+
+    def write(self, window: Window, result: TileResult) -> None:
+        """Write a tile; bands that the model does not read are nodata."""
+        if self._attribution:
+            every = np.full((len(self._card.bands), *result.residual.shape), np.nan, dtype=np.float32)
+            every[self._card.used_bands] = result.values
+            self._attribution.write(window, every)
+        if self._saliency:
+            self._saliency.write(window, saliency_of(result))
+
+    def write_styles(self, summary: Summary) -> None:
+        """Write styles that show the band of largest mean absolute attribution, and the signed sum."""
+        band, limit, sum_limit = summary.style()
+        if self._job.attribution:
+            write_diverging_qml(self._outputs.stage(qml_path(self._job.attribution)), band + 1, limit)
+        if self._job.saliency:
+            write_diverging_qml(self._outputs.stage(qml_path(self._job.saliency)), 2, sum_limit)
+
+
+def saliency_of(result: TileResult) -> np.ndarray:
+    """Return total absolute, signed sum and residual, float32 (3, y, x)."""
+    return np.stack([np.abs(result.values).sum(0), result.values.sum(0), result.residual]).astype(np.float32)
+
+
+class Summary:
+    """Running sums over the tiles: band statistics per predicted class, residuals, pixels that did not settle."""
+
+    def __init__(self, card: Card, scene: Scene, explainer: Explainer, seed: int) -> None:
+        self._card, self._scene, self._explainer = card, scene, explainer
+        self._bands = BandStatistics(len(card.classes), len(card.used_bands), seed=seed)
+        self._saliency = BandStatistics(1, 3, seed=seed)
+        self.pixels = self.unsettled = self.above = 0
+        self._residual = self._difference = 0.0
+
+    def add(self, result: TileResult, tile: Window) -> None:
+        """Add a tile at its place on the scene."""
+        rows, cols = np.nonzero(result.predicted >= 0)
+        keys = (rows + int(tile.row_off)) * np.int64(self._scene.grid.width) + cols + int(tile.col_off)
+        self._bands.add(result.predicted[rows, cols], result.values[:, rows, cols].T, keys)
+        self._saliency.add(np.zeros(len(rows), np.int64), saliency_of(result)[:, rows, cols].T, keys)
+        self.pixels += len(rows)
+        self.unsettled += int((~result.settled[rows, cols]).sum())
+        residual, difference = np.abs(result.residual[rows, cols]), np.abs(result.difference[rows, cols])
+        self._residual += float(np.nansum(residual, dtype=np.float64))
+        self._difference += float(np.nansum(difference, dtype=np.float64))
+        self.above += int((residual > self._explainer.options.tolerance * difference).sum())
+
+    def warn(self, context: Context) -> None:
+        """Say what did not settle, what is not complete, and what the method can't tell."""
+        options = self._explainer.options
+        if self.unsettled:
+            context.warn(
+                f"{self.unsettled} of {self.pixels} pixels had not settled at {options.max_steps} steps; "
+                "raise the most steps, or read them with care."
+            )
+        if not self._explainer.contributions:
+            context.warn(
+                "Saliency is a gradient, not a contribution: its residual is not defined and is nodata."
+            )
+        elif self.above:
+            context.warn(
+                f"The residual is above {options.tolerance:g} of the output difference at {self.above} of "
+                f"{self.pixels} pixels; it is in the third band of the saliency raster."
+            )
+
+    def numbers(self) -> dict[str, float | None]:
+        """Return the number outputs; the mean residual is relative to the mean output difference."""
+        relative = self._residual / self._difference if self._difference else 0.0
+        return {
+            "MEAN_RESIDUAL": relative if self._explainer.contributions else None,
+            "PIXELS": self.pixels,
+            "UNSETTLED": self.unsettled,
+        }
+
+    def facts(self) -> dict:
+        """Return what the run record says."""
+        return {"pixels": self.pixels, "unsettled": self.unsettled, "mean_residual": self.numbers()["MEAN_RESIDUAL"],
+                "pixels_with_residual_above_tolerance": self.above if self._explainer.contributions else None}  # fmt: skip
+
+    def style(self) -> tuple[int, float, float]:
+        """Return the scene band to show and its limit, and the limit of the signed sum; limits are never 0."""
+        rows = [row for row in self._bands.rows() if row.mean_absolute is not None]
+        totals = np.zeros(len(self._card.used_bands))
+        for row in rows:
+            totals[row.band] += row.mean_absolute * row.pixels
+        place = int(totals.argmax())
+        limit = float(self._bands.limits()[place]) or 1.0
+        return self._card.used_bands[place], limit, float(self._saliency.limits()[1]) or 1.0
+
+    def band_table(self) -> dict:
+        """Return the band table: a row per predicted class and band of the scene."""
+        columns = [
+            ("class", "string", "Predicted class"), ("band", "int", "Band"), ("band_name", "string", "Band name"),
+            ("wavelength_nm", "double", "Wavelength (nm)"), ("mean", "double", "Mean attribution"),
+            ("mean_absolute", "double", "Mean absolute attribution"), ("share", "double", "Share of mean absolute"),
+            ("percentile_10", "double", "10th percentile"), ("percentile_90", "double", "90th percentile"),
+            ("pixels", "int", "Pixels"), ("percentile_pixels", "int", "Pixels that the percentiles are of"),
+        ]  # fmt: skip
+        rows = []
+        for row in self._bands.rows():
+            index = self._card.used_bands[row.band]
+            band = self._scene.bands[index]
+            rows.append([
+                self._card.class_names[row.class_index], index + 1, describe_band(index, band), band.wavelength_nm,
+                row.mean, row.mean_absolute, row.share, row.p10, row.p90, row.pixels, row.sampled,
+            ])  # fmt: skip
+        return {"columns": [dict(zip(("name", "type", "alias"), c)) for c in columns], "rows": rows}

@@ -1,0 +1,110 @@
+"""Labelled patches read from a scene by blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from rasterio.windows import Window
+
+from ..models.samples import PatchSamples
+from ..rasters.errors import InputError
+from ..rasters.labels import LabelledPixels
+from ..rasters.scene import Scene
+
+_BLOCK = 256
+# Beyond this many labelled pixels a class is thinned at random: more teach little and cost memory.
+MOST_PIXELS_PER_CLASS = 20_000
+
+
+def usable_bands(scene: Scene, labels: LabelledPixels, check: Callable[[], None]) -> list[int]:
+    """Return the bands that are not marked as bad and hold data at a labelled pixel.
+
+    Raises InputError where no band does.
+    """
+    good = [index for index, band in enumerate(scene.bands) if band.good]
+    seen = np.zeros(len(good), dtype=bool)
+    for rows, cols, window in _blocks(labels.rows, labels.cols, scene):
+        check()
+        values = scene.read(window, bands=good)[:, rows - window.row_off, cols - window.col_off]
+        seen |= np.isfinite(values).any(1)
+        if seen.all():
+            break
+    if not seen.any():
+        raise InputError(
+            f"Every labelled pixel of {scene.path} is nodata; choose other labels or another scene."
+        )
+    return [index for index, has_data in zip(good, seen) if has_data]
+
+
+def read_samples(
+    scene: Scene, labels: LabelledPixels, bands: Sequence[int], patch_size: int, seed: int,
+    check: Callable[[], None], warn: Callable[[str], None],
+) -> PatchSamples:  # fmt: skip
+    """Read the patches of labelled pixels; memory grows with the pixels that the patches touch.
+
+    Labelled pixels without data are left out, and said. Nodata elsewhere in a patch becomes the mean
+    of the band over the patches. Beyond the scene's edge it is mirrored, as when classifying.
+    """
+    chosen = _thinned(labels, seed, warn)
+    rows, cols, classes = labels.rows[chosen], labels.cols[chosen], labels.classes[chosen]
+    offsets = np.arange(patch_size) - patch_size // 2
+    patch_rows = mirrored(rows[:, None, None] + offsets[None, :, None], scene.grid.height)
+    patch_cols = mirrored(cols[:, None, None] + offsets[None, None, :], scene.grid.width)
+    keys = (patch_rows * np.int64(scene.grid.width) + patch_cols).reshape(len(rows), -1)
+    needed, index = np.unique(keys, return_inverse=True)
+    spectra = np.empty((len(needed), len(bands)), dtype=np.float32)
+    places = np.stack(np.divmod(needed, scene.grid.width))
+    for block_rows, block_cols, window in _blocks(places[0], places[1], scene):
+        check()
+        values = scene.read(window, bands=bands)[:, block_rows - window.row_off, block_cols - window.col_off]
+        spectra[np.searchsorted(needed, block_rows * np.int64(scene.grid.width) + block_cols)] = values.T
+    index = index.reshape(keys.shape).astype(np.int32)
+    valid = np.isfinite(spectra).all(1)
+    with_data = valid[index[:, index.shape[1] // 2]]
+    if not with_data.all():
+        warn(f"{int((~with_data).sum())} labelled pixel(s) have no data in a band and are left out.")
+    means = np.nanmean(spectra[valid], 0) if valid.any() else np.zeros(len(bands), np.float32)
+    spectra = np.where(np.isfinite(spectra), spectra, means)
+    return PatchSamples(
+        spectra=torch.from_numpy(spectra),
+        index=torch.from_numpy(index[with_data]),
+        classes=torch.from_numpy(classes[with_data]),
+        rows=rows[with_data],
+        cols=cols[with_data],
+        names=labels.names,
+    )
+
+
+def mirrored(indices: np.ndarray, size: int) -> np.ndarray:
+    """Return indices with those outside 0..size-1 mirrored, as `Scene.read` does."""
+    if size == 1:
+        return np.zeros_like(indices)
+    folded = indices % (2 * (size - 1))
+    return np.minimum(folded, 2 * (size - 1) - folded)
+
+
+def _blocks(rows: np.ndarray, cols: np.ndarray, scene: Scene):
+    """Yield the pixels of each block that holds any, with the window that just holds them."""
+    blocks = (rows // _BLOCK) * np.int64(scene.grid.width // _BLOCK + 1) + cols // _BLOCK
+    order = np.argsort(blocks, kind="stable")
+    starts = np.flatnonzero(np.diff(blocks[order], prepend=-1))
+    for members in np.split(order, starts[1:]):
+        row, col = rows[members], cols[members]
+        top, left = int(row.min()), int(col.min())
+        yield row, col, Window(left, top, int(col.max()) - left + 1, int(row.max()) - top + 1)
+
+
+def _thinned(labels: LabelledPixels, seed: int, warn: Callable[[str], None]) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    parts = []
+    for number, name in enumerate(labels.names):
+        members = np.flatnonzero(labels.classes == number)
+        if len(members) > MOST_PIXELS_PER_CLASS:
+            warn(
+                f"Class '{name}' has {len(members)} labelled pixels; {MOST_PIXELS_PER_CLASS} at random are used."
+            )
+            members = generator.choice(members, MOST_PIXELS_PER_CLASS, replace=False)
+        parts.append(members)
+    return np.sort(np.concatenate(parts))

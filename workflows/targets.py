@@ -1,0 +1,102 @@
+"""What is explained (targets) and against what (baselines), as numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.jobs import AttributionJob
+from ..models.card import Card
+from ..models.files import Model
+from ..rasters.errors import InputError
+
+TARGETS = ("predicted", "class", "contrast")
+BASELINES = ("zero", "mean", "class_mean", "spectrum")
+
+
+class Target:
+    """The explained output as a weighted sum of the logits, per pixel."""
+
+    def __init__(self, job: AttributionJob, card: Card) -> None:
+        if job.target not in TARGETS:
+            raise InputError(f"There is no target '{job.target}'; choose one of {', '.join(TARGETS)}.")
+        if job.target == "class" and not job.class_name:
+            raise InputError(
+                f"The target 'class' needs a class; choose one of {', '.join(card.class_names)}."
+            )
+        self.kind = job.target
+        self._class = _index(card, job.class_name) if job.target != "predicted" else None
+        self._contrast = _index(card, job.contrast_class) if job.target == "contrast" else None
+        if self._class is not None and self._class == self._contrast:
+            raise InputError(
+                f"The class '{card.class_names[self._class]}' can't be contrasted with itself; choose two classes."
+            )
+
+    def weights(self, logits: Tensor) -> Tensor:
+        """Return the weights (class, y, x) for logits (class, y, x).
+
+        A class that is not given is the pixel's predicted one, in a contrast the highest of the others.
+        """
+        first = self._plane(logits, self._class)
+        weights = _one_hot(first, len(logits))
+        if self.kind == "contrast":
+            others = logits.masked_fill(weights.bool(), float("-inf"))
+            weights = weights - _one_hot(self._plane(others, self._contrast), len(logits))
+        return weights
+
+    @staticmethod
+    def _plane(logits: Tensor, chosen: int | None) -> Tensor:
+        return (
+            logits.argmax(0) if chosen is None else torch.full(logits.shape[1:], chosen, device=logits.device)
+        )
+
+
+def baseline_spectrum(job: AttributionJob, model: Model) -> Tensor:
+    """Return the baseline (band,) over the bands that the model reads, at prepared values.
+
+    Raises InputError where a class or a spectrum is missing or does not fit.
+    """
+    card = model.card
+    if job.baseline == "zero":
+        spectrum = torch.zeros_like(model.spectra.mean)
+    elif job.baseline == "mean":
+        spectrum = model.spectra.mean
+    elif job.baseline == "class_mean":
+        if not job.baseline_class:
+            raise InputError(
+                f"The baseline 'class_mean' needs a class; choose one of {', '.join(card.class_names)}."
+            )
+        spectrum = model.spectra.class_means[card.class_index(job.baseline_class)]
+    elif job.baseline == "spectrum":
+        spectrum = _given_spectrum(job.baseline_spectrum, card)
+    else:
+        raise InputError(f"There is no baseline '{job.baseline}'; choose one of {', '.join(BASELINES)}.")
+    return model.network.prepare(spectrum[None, :, None, None])[0, :, 0, 0]
+
+
+def _given_spectrum(values: list[float] | None, card: Card) -> Tensor:
+    if not values:
+        raise InputError("The baseline 'spectrum' needs a spectrum; give one value per band.")
+    used, every = card.used_bands, len(card.bands)
+    if len(values) not in (every, len(used)):
+        raise InputError(
+            f"The baseline spectrum has {len(values)} values; the scene has {every} bands, of which the model "
+            f"reads {len(used)}: give a value for each."
+        )
+    chosen = np.asarray(values, dtype=np.float32)
+    if len(values) == every:
+        chosen = chosen[used]
+    if not np.isfinite(chosen).all():
+        raise InputError(
+            "The baseline spectrum has a value that is not a number in a band that the model reads."
+        )
+    return torch.from_numpy(chosen)
+
+
+def _index(card: Card, name: str | None) -> int | None:
+    return card.class_index(name) if name else None
+
+
+def _one_hot(plane: Tensor, count: int) -> Tensor:
+    return torch.nn.functional.one_hot(plane, count).movedim(-1, 0).float()

@@ -1,0 +1,76 @@
+"""Run a function over the tiles of a window on an executor, a few tiles ahead, results in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from typing import TypeVar
+
+import numpy as np
+import torch
+from rasterio.windows import Window
+
+from ..models.card import Card
+from ..models.networks import PatchNetwork
+from ..rasters.scene import Scene
+from ..rasters.tiles import plan_tiles
+
+T = TypeVar("T")
+
+BLOCK = 256
+_SMALLEST_TILE = 32
+
+
+def tile_side(memory_mb: int, bytes_per_pixel: int) -> int:
+    """Return a tile side, a power of two up to the writer's block, that keeps three tiles in the budget."""
+    side = BLOCK
+    while side > _SMALLEST_TILE and 3 * side * side * bytes_per_pixel > memory_mb * 2**20:
+        side //= 2
+    return side
+
+
+def map_tiles(
+    executor: Executor, function: Callable[[Window], T], window: Window, side: int
+) -> Iterator[tuple[Window, T]]:
+    """Yield (tile, result) in the order of the tiles; one tile is computed while one is written."""
+    pending: deque[tuple[Window, Future[T]]] = deque()
+    try:
+        for tile in plan_tiles(window, side):
+            pending.append((tile, executor.submit(function, tile)))
+            if len(pending) == 2:
+                done, future = pending.popleft()
+                yield done, future.result()
+        while pending:
+            done, future = pending.popleft()
+            yield done, future.result()
+    finally:
+        for _, future in pending:
+            future.cancel()
+
+
+def tile_count(window: Window, side: int) -> int:
+    """Return how many tiles a window has."""
+    return -(-int(window.width) // side) * -(-int(window.height) // side)
+
+
+def within(tile: Window, window: Window) -> Window:
+    """Return `tile` relative to the corner of `window`."""
+    return Window(tile.col_off - window.col_off, tile.row_off - window.row_off, tile.width, tile.height)
+
+
+def read_tile(
+    scene: Scene, card: Card, network: PatchNetwork, tile: Window, fill: torch.Tensor
+) -> tuple[torch.Tensor, np.ndarray]:
+    """Return the prepared tile (band, y, x) with the halo of the network, and which pixels have data (y, x).
+
+    A pixel has data if every band that the model reads has. Nodata becomes `fill` (band,), the training mean.
+    """
+    halo = network.patch_size // 2
+    values = scene.read(tile, halo, card.used_bands)
+    valid = np.isfinite(values).all(0)
+    tensor = torch.from_numpy(values)
+    tensor = torch.where(torch.from_numpy(valid), tensor, fill[:, None, None])
+    inner = (slice(halo, halo + int(tile.height)), slice(halo, halo + int(tile.width)))
+    with torch.no_grad():
+        return network.prepare(tensor[None])[0], valid[inner]
