@@ -17,6 +17,8 @@ from qgis.core import (
 # QGIS keeps no reference to a post-processor; each one stays here until its layer has been seen to.
 _waiting: set[ResultPostProcessor] = set()
 
+_LONGEST_LIST = 10
+
 
 class ResultPostProcessor(QgsProcessingLayerPostProcessorInterface):
     """Styles one result layer and writes its lineage; one instance per layer."""
@@ -88,5 +90,6 @@ def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items() if inner is not None)
     if isinstance(value, (list, tuple)):
-        return ", ".join(_plain(inner) for inner in value)
+        shown = ", ".join(_plain(inner) for inner in value[:_LONGEST_LIST])
+        return shown if len(value) <= _LONGEST_LIST else f"{shown}, … ({len(value)} in the run record)"
     return str(value)

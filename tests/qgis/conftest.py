@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 import pytest
@@ -26,6 +27,7 @@ from qgis.core import (
 )
 
 from explanation_layers.algorithms import _run, _settings
+from explanation_layers.engine.client import shutdown_all
 from explanation_layers.plugin.provider import ExplanationLayersProvider
 
 gdal.UseExceptions()
@@ -87,7 +89,7 @@ class FakeEngine:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_outlives_qgis(qgis_app):
-    """Let go of what a failed test holds: a layer that is freed after QGIS has ended crashes, and hides why."""
+    """Let go of what a failed test holds: a layer freed after QGIS has ended crashes, and hides why."""
     yield
     for name in ("last_value", "last_traceback", "last_exc"):
         setattr(sys, name, None)
@@ -130,6 +132,17 @@ def engine(provider, monkeypatch) -> FakeEngine:
     monkeypatch.setattr(_run, "found_python", lambda: "/fake/python")
     monkeypatch.setattr(_run, "engine_for", lambda *arguments: fake)
     return fake
+
+
+@pytest.fixture
+def real_engine(root, monkeypatch):
+    """The engine of this checkout, ended after the test."""
+    python = os.environ.get("EXPLANATION_LAYERS_PYTHON") or str(root / ".venv" / "bin" / "python")
+    if not os.path.exists(python):
+        pytest.skip("needs the engine: run `make env`")
+    monkeypatch.setenv("EXPLANATION_LAYERS_PYTHON", python)
+    yield
+    shutdown_all()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from osgeo import gdal
 from qgis.core import (
     QgsProcessingModelAlgorithm,
     QgsProcessingModelChildAlgorithm,
@@ -35,12 +36,21 @@ def output(model, name, parameter):
     model.setChildAlgorithm(step)
 
 
-def chain() -> QgsProcessingModelAlgorithm:
+def chain(label_field: str = "kind", size: int = 48) -> QgsProcessingModelAlgorithm:
     """Demo data, training, classification and attribution, in a row."""
     model = QgsProcessingModelAlgorithm("chain", "tests")
     raster, trained = ("demodata", "RASTER"), ("trainclassifier", "MODEL")
-    child(model, "demodata", SCENE="hyperspectral", SIZE=48, SEED=1)
-    child(model, "trainclassifier", INPUT=raster, LABELS=("demodata", "LABELS"), LABEL_FIELD="kind", EPOCHS=2)
+    child(model, "demodata", SCENE="hyperspectral", SIZE=size, SEED=1)
+    child(
+        model,
+        "trainclassifier",
+        INPUT=raster,
+        LABELS=("demodata", "LABELS"),
+        LABEL_FIELD=label_field,
+        EPOCHS=2,
+        SPLIT="random",
+        COMPARE_SPLITS=False,
+    )
     child(model, "classify", INPUT=raster, MODEL=trained)
     child(model, "attribution", INPUT=raster, MODEL=trained, EXPLAINER="saliency")
     output(model, "classify", "CLASSES")
@@ -75,6 +85,17 @@ def test_a_chain_of_all_steps(engine, scene, points, feedback, context, tmp_path
     assert train.model == classify.model == attribution.model
     assert (classify.classes, attribution.saliency) == tuple(destinations.values())
     assert (demo.size, train.epochs, attribution.explainer) == (48, 2, "saliency")
+
+
+def test_a_chain_for_real(provider, real_engine, feedback, context, tmp_path):
+    destinations = {
+        "classify:CLASSES": str(tmp_path / "c.tif"),
+        "attribution:SALIENCY": str(tmp_path / "s.tif"),
+    }
+    _, ok = chain("class", 32).run(destinations, context, feedback, {}, False)
+    assert ok, feedback.errors
+    classes, saliency = (gdal.Open(path) for path in destinations.values())
+    assert classes.GetGeoTransform() == saliency.GetGeoTransform() and saliency.RasterCount == 3
 
 
 def test_an_error_in_a_step_is_its_sentence(engine, scene, points, feedback, context):
