@@ -6,17 +6,19 @@ import torch
 from torch import Tensor
 
 from .base import Attribution, Explainer
-from .secant import pulled_back, segment_multipliers
+from .secant import path_multipliers, pulled_back, segments_between
 
 
 class DeepLift(Explainer):
-    """DeepLIFT (rescale); Shrikumar, Greenside & Kundaje 2017, arXiv:1704.02685: one secant from baseline to input."""
+    """One secant from baseline to input; Shrikumar, Greenside & Kundaje 2017, arXiv:1704.02685, rescale rule."""
 
     def attribute(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Attribution:
-        edges = torch.tensor([0.0, 1.0], device=x.device)
-        multipliers = segment_multipliers(self.network, x, baseline, weights, edges)[:, 0]
-        values = pulled_back(self.network, x, baseline, multipliers)
-        return self.plain(values, self.output(baseline, weights), 2)
+        ends = torch.tensor([0.0, 1.0], device=x.device)
+        front = self.network.front
+        rows = path_multipliers(
+            self.network, front(baseline), front(x), ends, weights, segments_between(ends)
+        )[:, 0]  # fmt: skip
+        return self.plain(pulled_back(self.network, x, baseline, rows), self.output(baseline, weights), 2)
 
     @property
     def evaluations_at_once(self) -> int:

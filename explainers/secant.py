@@ -6,77 +6,113 @@ output's difference (DeepLIFT's rescale rule, Shrikumar, Greenside & Kundaje 201
 With one segment that is DeepLIFT. With many the sum tends to integrated gradients (Sundararajan, Taly &
 Yan 2017, arXiv:1703.01365), faster than sampled gradients do, because a ReLU that opens within a segment
 counts for the part of it in which it is open; and it is complete at any number of segments.
+
+The points are run forward once; any set of segments between them is then run backward by the transposed
+layers, without the automatic differentiation's second look at every point.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..models.networks import PatchNetwork
+from .transposed import transposed
 
 # Differences below this are rounding: the derivative in the middle is taken instead of the secant.
 _SMALLEST = 1e-6
 
 
-class _SecantReLU(torch.autograd.Function):
-    """ReLU of the points of n paths, stacked as (n * points, ...), whose backward pass is the secants.
+class Segments(NamedTuple):
+    """Segments of a path by the numbers of the points at their ends; `lengths` as shares of the path."""
 
-    Row i of a path stands for the segment from point i to point i + 1; the last row carries nothing.
-    """
+    starts: Tensor
+    ends: Tensor
+    lengths: Tensor
 
-    @staticmethod
-    def forward(z: Tensor, points: int) -> Tensor:  # type: ignore[override]
-        return z.clamp_min(0)
 
-    @staticmethod
-    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
-        z, points = inputs
-        path = z.detach().reshape(-1, points, *z.shape[1:])
-        ends = path.clamp_min(0)
-        step = path[:, 1:] - path[:, :-1]
-        secants = (ends[:, 1:] - ends[:, :-1]) / step
-        middle = (path[:, 1:] + path[:, :-1]) > 0
-        ctx.secants = torch.where(step.abs() < _SMALLEST, middle.to(z.dtype), secants)  # type: ignore[attr-defined]
+class Trace(NamedTuple):
+    """What a forward run leaves: what went into the ReLUs, and the shapes of one row before and after each layer."""
 
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        secants = ctx.secants  # type: ignore[attr-defined]
-        paths = grad.reshape(len(secants), -1, *grad.shape[1:])
-        out = torch.zeros_like(paths)
-        torch.mul(paths[:, :-1], secants, out=out[:, :-1])
-        return out.reshape(grad.shape), None
+    into_relus: list[Tensor]
+    shapes: list[torch.Size]
+
+
+def segments_between(positions: Tensor, stride: int = 1) -> Segments:
+    """Return the segments between every `stride`-th of the positions (points,)."""
+    points = torch.arange(0, len(positions), stride, device=positions.device)
+    return Segments(points[:-1], points[1:], positions[points].diff())
 
 
 def path_of(start: Tensor, end: Tensor, positions: Tensor) -> Tensor:
-    """Points (n * points, ...) of the straight paths from `start` to `end` (n, ...) at `positions` (points,)."""
+    """Points (n, points, ...) of the straight paths from `start` to `end` (n, ...) at `positions` (points,)."""
     t = positions.reshape(1, -1, *[1] * (start.dim() - 1))
-    return (start[:, None] + t * (end - start)[:, None]).flatten(0, 1)
+    return start[:, None] + t * (end - start)[:, None]
 
 
-def body_of_paths(network: PatchNetwork, z: Tensor, points: int) -> Tensor:
-    """Run the network's body on stacked path points, with secants in the backward pass; (n * points, class)."""
+def trace(network: PatchNetwork, z: Tensor) -> Trace:
+    """Run the body on front outputs (n, ...) and keep what went into each ReLU."""
+    shapes, into_relus = [], []
     for layer in network.body:
-        z = _SecantReLU.apply(z, points) if isinstance(layer, nn.ReLU) else layer(z)
-    return z.flatten(1)
+        shapes.append(z.shape[1:])
+        if isinstance(layer, nn.ReLU):
+            into_relus.append(z)
+        z = layer(z)
+    return Trace(into_relus, [*shapes, z.shape[1:]])
 
 
-def segment_multipliers(
-    network: PatchNetwork, x: Tensor, baseline: Tensor, weights: Tensor, edges: Tensor
+def secants(path: Tensor, segments: Segments) -> Tensor:
+    """Secants (n, segment, ...) of a ReLU between the points of paths (n, point, ...)."""
+    first, last = path[:, segments.starts], path[:, segments.ends]
+    step = last - first
+    slope = (last.clamp_min(0) - first.clamp_min(0)) / step
+    return torch.where(step.abs() < _SMALLEST, (first + last > 0).to(path.dtype), slope)
+
+
+def multipliers(
+    network: PatchNetwork, shapes: Sequence[torch.Size], slopes: Callable[[int], Tensor], weights: Tensor
 ) -> Tensor:
-    """Multipliers (n, segment, ...) at the output of `front` for the segments between `edges` (points,)."""
-    points = len(edges)
-    with torch.enable_grad():
-        z = path_of(network.front(baseline), network.front(x), edges).requires_grad_(True)
-        logits = body_of_paths(network, z, points)
-        target = (logits.reshape(len(x), points, -1) * weights[:, None]).sum()
-        multipliers = torch.autograd.grad(target, z)[0]
-    return multipliers.reshape(len(x), points, *multipliers.shape[1:])[:, :-1]
+    """Run rows backward from the logits to the front's output, (row, ...).
+
+    `weights` (row, class) of the logits; `slopes(i)` gives the i-th ReLU's slopes (row, ...); `shapes` are those
+    of one row at each layer's input and at the end.
+    """
+    rows = weights.reshape(len(weights), *shapes[-1])
+    relu = sum(isinstance(layer, nn.ReLU) for layer in network.body)
+    for layer, shape in zip(reversed(network.body), reversed(shapes[:-1])):
+        if isinstance(layer, nn.ReLU):
+            relu -= 1
+            rows = rows * slopes(relu)
+        else:
+            rows = transposed(layer, rows, shape)
+    return rows
 
 
-def pulled_back(network: PatchNetwork, x: Tensor, baseline: Tensor, multipliers: Tensor) -> Tensor:
-    """Attributions (n, band, y, x): multipliers (n, ...) at the output of `front`, through it, times the difference."""
-    with torch.enable_grad():
-        inputs = x.detach().requires_grad_(True)
-        gradient = torch.autograd.grad(network.front(inputs), inputs, multipliers)[0]
-    return gradient * (x - baseline)
+def path_multipliers(
+    network: PatchNetwork, start: Tensor, end: Tensor, positions: Tensor, weights: Tensor, segments: Segments
+) -> Tensor:
+    """Multipliers (n, segment, ...) at the front's output, for paths between front outputs (n, ...)."""
+    n, points = len(start), len(positions)
+    run = trace(network, path_of(start, end, positions).flatten(0, 1))
+
+    def slopes(relu: int) -> Tensor:
+        return secants(run.into_relus[relu].unflatten(0, (n, points)), segments).flatten(0, 1)
+
+    count = len(segments.starts)
+    rows = multipliers(network, run.shapes, slopes, weights.repeat_interleave(count, 0))
+    return rows.unflatten(0, (n, count))
+
+
+def pulled_back(network: PatchNetwork, x: Tensor, baseline: Tensor, rows: Tensor) -> Tensor:
+    """Attributions (n, band, y, x): multipliers (n, ...) at the front's output, through it, times x - baseline."""
+    side = network.patch_size
+    shapes, z = [], x[:1]
+    for layer in network.front:
+        shapes.append(z.shape[1:])
+        z = layer(z)
+    for layer, shape in zip(reversed(network.front), reversed(shapes)):
+        rows = transposed(layer, rows, shape)
+    return rows.reshape(len(x), -1, side, side) * (x - baseline)
