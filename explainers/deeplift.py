@@ -10,7 +10,7 @@ from .secant import path_multipliers, pulled_back, segments_between
 
 
 class DeepLift(Explainer):
-    """One secant from baseline to input; Shrikumar, Greenside & Kundaje 2017, arXiv:1704.02685, rescale rule."""
+    """One secant from baseline to input; Shrikumar et al. 2017, arXiv:1704.02685, rescale rule."""
 
     def attribute(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Attribution:
         ends = torch.tensor([0.0, 1.0], device=x.device)

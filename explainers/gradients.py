@@ -28,7 +28,10 @@ class Saliency(Explainer):
 
 
 class InputXGradient(Explainer):
-    """Input times gradient; Shrikumar et al. 2016, arXiv:1605.01713. Its reference is 0: biases stay in the residual."""
+    """Input times gradient; Shrikumar et al. 2016, arXiv:1605.01713.
+
+    Its reference is 0: what the biases give stays in the residual.
+    """
 
     uses_baseline: ClassVar[bool] = False
 

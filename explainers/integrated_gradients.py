@@ -63,7 +63,7 @@ class IntegratedGradients(Explainer):
         return Attribution(values, reference, settled.cpu(), evaluations)
 
     def settled(self, coarser: Tensor, finer: Tensor, difference: Tensor) -> Tensor:
-        """Return bool (n,): whether two levels (n, band) agree and the finer adds up to the difference (n,)."""
+        """Return bool (n,): two levels (n, band) agree and the finer adds up to the difference (n,)."""
         tolerance = self.options.tolerance
         total = finer.abs().sum(1)
         residual = (difference - finer.sum(1)).abs()

@@ -19,7 +19,8 @@ class PathMesh:
     """Positions from 0 to 1 along the path, even unless learned; nested when the segments double.
 
     ReLUs rarely open evenly along the path: from the mean spectrum most do so at its start, from black near
-    its end. Segments of equal error instead of equal length cut the error 2 to 25 times (benchmarks/README.md).
+    its end. Segments of equal error instead of equal length cut the error 2 to 25 times
+    (benchmarks/README.md).
     """
 
     def __init__(self, shares: Tensor | None = None, positions: Tensor | None = None) -> None:

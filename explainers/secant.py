@@ -35,7 +35,7 @@ class Segments(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What a forward run leaves: what went into the ReLUs, and the shapes of one row before and after each layer."""
+    """What a forward run leaves: what went into the ReLUs, and the shapes of one row around each layer."""
 
     into_relus: list[Tensor]
     shapes: list[torch.Size]
@@ -48,7 +48,7 @@ def segments_between(positions: Tensor, stride: int = 1) -> Segments:
 
 
 def path_of(start: Tensor, end: Tensor, positions: Tensor) -> Tensor:
-    """Points (n, points, ...) of the straight paths from `start` to `end` (n, ...) at `positions` (points,)."""
+    """Points (n, points, ...) of the paths from `start` to `end` (n, ...) at `positions` (points,)."""
     t = positions.reshape(1, -1, *[1] * (start.dim() - 1))
     return start[:, None] + t * (end - start)[:, None]
 
@@ -77,8 +77,8 @@ def multipliers(
 ) -> Tensor:
     """Run rows backward from the logits to the front's output, (row, ...).
 
-    `weights` (row, class) of the logits; `slopes(i)` gives the i-th ReLU's slopes (row, ...); `shapes` are those
-    of one row at each layer's input and at the end.
+    `weights` (row, class) of the logits; `slopes(i)` gives the i-th ReLU's slopes (row, ...); `shapes` are
+    those of one row at each layer's input and at the end.
     """
     rows = weights.reshape(len(weights), *shapes[-1])
     relu = sum(isinstance(layer, nn.ReLU) for layer in network.body)
@@ -107,7 +107,7 @@ def path_multipliers(
 
 
 def pulled_back(network: PatchNetwork, x: Tensor, baseline: Tensor, rows: Tensor) -> Tensor:
-    """Attributions (n, band, y, x): multipliers (n, ...) at the front's output, through it, times x - baseline."""
+    """Attributions (n, band, y, x): multipliers (n, ...) through the front, times x - baseline."""
     side = network.patch_size
     shapes, z = [], x[:1]
     for layer in network.front:

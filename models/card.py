@@ -12,8 +12,9 @@ PIXEL_CLASSIFICATION = "pixel_classification"
 
 # Colours that stay apart for colour-blind readers first (Okabe & Ito 2008), then others.
 PALETTE = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7b3294", "#8c510a", "#01665e",
-    "#b2df8a", "#fb9a99", "#636363", "#4d4dff", "#c51b7d", "#7fbc41", "#fdb863", "#80b1d3", "#bf812d", "#35978f",
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442",
+    "#7b3294", "#8c510a", "#01665e", "#b2df8a", "#fb9a99", "#636363", "#4d4dff",
+    "#c51b7d", "#7fbc41", "#fdb863", "#80b1d3", "#bf812d", "#35978f",
 )  # fmt: skip
 
 # A wavelength may differ by this from the one that the model was trained on: less than any band's width.
@@ -77,7 +78,7 @@ class Card:
         """
         if name in self.class_names:
             return self.class_names.index(name)
-        if name.isdigit() and 1 <= int(name) <= len(self.classes):
+        if name.isdecimal() and 1 <= int(name) <= len(self.classes):
             return int(name) - 1
         raise InputError(f"The model has no class '{name}'; its classes are {', '.join(self.class_names)}.")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..rasters.errors import InputError
@@ -19,6 +19,8 @@ from .networks import ARCHITECTURES, PatchNetwork, build
 _KEY = "explanation_layers"
 _WEIGHTS = "network."
 _SPECTRA = "spectra."
+# A .safetensors file starts with the length of its header, 8 bytes, and the header, a JSON object.
+_LONGEST_HEADER = 2**32
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ def save_model(path: str, network: PatchNetwork, spectra: Spectra, card: Card) -
     tensors |= {_SPECTRA + name: value for name, value in vars(spectra).items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     card = replace(card, digest=_digest(tensors, card))
-    save_file(tensors, path, metadata={_KEY: json.dumps(card.to_dict())})
+    # Not `save_file`: it lets nobody else read the file, and tells of a full disk by no OSError.
+    with open(path, "wb") as file:
+        file.write(save(tensors, metadata={_KEY: json.dumps(card.to_dict())}))
     return card
 
 
@@ -62,7 +66,7 @@ def load_model(path: str, task: str) -> Model:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f"The model file {path} is cut short or damaged ({error}); copy or train it again."
@@ -78,23 +82,35 @@ def load_model(path: str, task: str) -> Model:
             f"The model file {path} was made for {card.task.replace('_', ' ')}, "
             f"not for {task.replace('_', ' ')}; choose another model."
         )
-    return Model(_rebuild(path, card, tensors), _spectra(tensors), card)
+    if card.architecture not in ARCHITECTURES:
+        raise InputError(
+            f"The model in {path} is a '{card.architecture}', which this version does not know; "
+            "update the plugin."
+        )
+    try:
+        return Model(_network(card, tensors), _spectra(card, tensors), card)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The weights in {path} do not fit its model card ({error}); train the model again."
+        ) from error
 
 
 def _refuse_other_formats(path: str) -> None:
     if not os.path.isfile(path):
         raise InputError(f"There is no model file {path}; choose a .safetensors file.")
-    with open(path, "rb") as file:
-        start = file.read(9)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise InputError(f"The model file {path} can't be read ({error.strerror}).") from error
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") < _LONGEST_HEADER:
+        return
     if start[:2] == b"PK" or start[:1] == b"\x80":
         raise InputError(
             f"The model file {path} is a Python pickle or a PyTorch checkpoint, which can run any code when "
             "it is opened, so it was not opened; choose a .safetensors file."
         )
-    if len(start) < 9 or start[8:] != b"{":
-        raise InputError(
-            f"The model file {path} is not a .safetensors file, or is cut short; choose another."
-        )
+    raise InputError(f"The model file {path} is not a .safetensors file, or is cut short; choose another.")
 
 
 def _read_card(path: str, metadata: dict[str, str]) -> Card:
@@ -103,30 +119,32 @@ def _read_card(path: str, metadata: dict[str, str]) -> Card:
             f"The file {path} holds weights but no model card; choose a model that was trained here."
         )
     try:
-        card = Card.from_dict(json.loads(metadata[_KEY]))
+        return Card.from_dict(json.loads(metadata[_KEY]))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"The model card in {path} can't be read ({error}); train the model again."
+            f"The model card in {path} can't be read ({error}); update the plugin or train the model again."
         ) from error
-    if card.architecture not in ARCHITECTURES:
-        raise InputError(
-            f"The model in {path} is a '{card.architecture}', which this version does not know; update the plugin."
-        )
-    return card
 
 
-def _rebuild(path: str, card: Card, tensors: dict[str, Tensor]) -> PatchNetwork:
-    weights = {name[len(_WEIGHTS) :]: t for name, t in tensors.items() if name.startswith(_WEIGHTS)}
-    try:
-        network = build(card.architecture, **card.options)
-        network.load_state_dict(weights)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"The weights in {path} do not fit its model card ({error}).") from error
+def _network(card: Card, tensors: dict[str, Tensor]) -> PatchNetwork:
+    network = build(card.architecture, **card.options)
+    if (network.bands, network.classes) != (len(card.used_bands), len(card.classes)):
+        raise ValueError("another number of bands or classes")
+    network.load_state_dict(_part(tensors, _WEIGHTS))
     return network.eval().requires_grad_(False)
 
 
-def _spectra(tensors: dict[str, Tensor]) -> Spectra:
-    return Spectra(**{name[len(_SPECTRA) :]: t for name, t in tensors.items() if name.startswith(_SPECTRA)})
+def _spectra(card: Card, tensors: dict[str, Tensor]) -> Spectra:
+    spectra = Spectra(**_part(tensors, _SPECTRA))
+    bands, classes = len(card.used_bands), len(card.classes)
+    shapes = [tuple(tensor.shape) for tensor in (spectra.mean, spectra.class_means, spectra.background)]
+    if shapes != [(bands,), (classes, bands), (len(spectra.background), bands)]:
+        raise ValueError("spectra of another shape")
+    return spectra
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _digest(tensors: dict[str, Tensor], card: Card) -> str:
@@ -135,5 +153,5 @@ def _digest(tensors: dict[str, Tensor], card: Card) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

@@ -12,6 +12,8 @@ A network is three parts, which the explainers rely on:
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,9 @@ NORMALISATIONS = ("none", "standard", "per_pixel")
 
 class BandScaling(nn.Module):
     """Affine scaling of each band, (x - offset) / scale."""
+
+    offset: Tensor
+    scale: Tensor
 
     def __init__(self, bands: int) -> None:
         super().__init__()
@@ -32,6 +37,8 @@ class BandScaling(nn.Module):
 
 class Projection(nn.Module):
     """Fixed linear map from bands to principal components, a part of what is explained."""
+
+    matrix: Tensor
 
     def __init__(self, bands: int, components: int) -> None:
         super().__init__()
@@ -71,8 +78,13 @@ class PatchNetwork(nn.Module):
     Parts: `prepare`, `front`, `body` (see the module's text). `patch_size` is odd.
     """
 
-    def __init__(self, bands: int, classes: int, patch_size: int, normalisation: str,
-                 front: nn.Sequential, body: nn.Sequential) -> None:  # fmt: skip
+    front: nn.Sequential
+    body: nn.Sequential
+
+    def __init__(
+        self, bands: int, classes: int, patch_size: int, normalisation: str,
+        front: nn.Sequential, body: nn.Sequential,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.bands, self.classes, self.patch_size = bands, classes, patch_size
         self.normalisation = normalisation
@@ -81,7 +93,7 @@ class PatchNetwork(nn.Module):
     @property
     def scaling(self) -> BandScaling:
         """The affine band scaling at the head of `front`."""
-        return self.front[0]
+        return cast(BandScaling, self.front[0])
 
     @property
     def projection(self) -> Projection | None:
@@ -133,7 +145,7 @@ def spectral_cnn(
 def spatial_cnn(
     bands: int, classes: int, patch_size: int, normalisation: str, components: int
 ) -> PatchNetwork:
-    """2-D convolutions over the patch: all bands to 64 maps, 3 x 3 layers, then one layer as wide as what is left.
+    """2-D convolutions over the patch: all bands to 64 maps, 3 x 3 layers, one layer as wide as what is left.
 
     `components` is not used.
     """
@@ -154,8 +166,9 @@ def hybrid_cnn(
 ) -> PatchNetwork:
     """HybridSN: 3-D convolutions over principal components and space, then 2-D, then dense layers.
 
-    Roy et al. 2020, DOI 10.1109/LGRS.2019.2918719: 8 at 7 x 3 x 3, 16 at 5 x 3 x 3, 32 at 3 x 3 x 3, 64 at 3 x 3,
-    dense 256 and 128. Needs `patch_size` of 9 or more; `components` of 13 or more (else shallower kernels).
+    Roy et al. 2020, DOI 10.1109/LGRS.2019.2918719: 8 at 7 x 3 x 3, 16 at 5 x 3 x 3, 32 at 3 x 3 x 3,
+    64 at 3 x 3, dense 256 and 128. Needs `patch_size` of 9 or more; with fewer than 22 `components` the
+    kernels are shallower.
     """
     components = min(components, bands)
     depths = [min(k, max(1, (components - 1) // 3)) for k in (7, 5, 3)]
@@ -178,6 +191,6 @@ ARCHITECTURES = {"spectral_cnn": spectral_cnn, "spatial_cnn": spatial_cnn, "hybr
 SMALLEST_PATCH = {"spectral_cnn": 1, "spatial_cnn": 1, "hybrid_cnn": 9}
 
 
-def build(architecture: str, **options) -> PatchNetwork:
+def build(architecture: str, **options: Any) -> PatchNetwork:
     """Make the network `architecture` with fresh weights; KeyError where the name is unknown."""
     return ARCHITECTURES[architecture](**options)

@@ -8,6 +8,10 @@ import numpy as np
 
 from ..rasters.errors import InputError
 
+# Block sizes to choose from, in pixels, and how often an arrangement of blocks is drawn for each.
+_SIZES = (256, 128, 64, 32, 16, 8, 4)
+_DRAWS = 10
+
 
 @dataclass(frozen=True)
 class Split:
@@ -22,7 +26,7 @@ class Split:
 def random_split(classes: np.ndarray, names: tuple[str, ...], test_share: float, seed: int) -> Split:
     """Split each class at random, with at least one sample of it on either side.
 
-    Raises InputError where a class has a single sample.
+    Raises InputError where a class has fewer than two samples.
     """
     generator = np.random.default_rng(seed)
     train, test = [], []
@@ -30,7 +34,8 @@ def random_split(classes: np.ndarray, names: tuple[str, ...], test_share: float,
         members = generator.permutation(np.flatnonzero(classes == number))
         if len(members) < 2:
             raise InputError(
-                f"Class '{name}' has one labelled pixel; it needs two or more, to train and to test."
+                f"Class '{name}' has {len(members)} labelled pixel(s) with data; it needs two or more, "
+                "to train and to test."
             )
         count = min(max(round(test_share * len(members)), 1), len(members) - 1)
         test.append(members[:count])
@@ -44,31 +49,31 @@ def block_split(
 ) -> Split:  # fmt: skip
     """Split by square blocks of the raster, so that training and test pixels are not neighbours.
 
-    `block_size` in pixels; 0 takes the largest of 256, 128, ... 4 that leaves every class in two blocks or
-    more. Raises InputError where a class lies in fewer than two blocks.
+    `block_size` in pixels; 0 takes the largest of 256, 128, ... 4 that puts every class on both sides.
+    Raises InputError where none does.
     """
-    block_size = block_size or _choose_block_size(rows, cols, classes, names)
-    blocks = _blocks(rows, cols, block_size)
-    counts = _block_counts(blocks, classes, len(names))
-    present = counts > 0
-    for number, name in enumerate(names):
-        if present[:, number].sum() < 2:
-            raise InputError(
-                f"Class '{name}' lies in fewer than 2 blocks of {block_size} x {block_size} pixels, so it can't be "
-                "both trained and tested; label it in more places, use smaller blocks, or split at random."
-            )
-    test_blocks = _choose_test_blocks(counts, test_share, np.random.default_rng(seed))
-    in_test = test_blocks[blocks]
-    return Split("blocks", np.flatnonzero(~in_test), np.flatnonzero(in_test), block_size)
+    sizes = (block_size,) if block_size else _SIZES
+    for size in sizes:
+        blocks = _blocks(rows, cols, size)
+        counts = _block_counts(blocks, classes, len(names))
+        test_blocks = _choose_test_blocks(counts, test_share, np.random.default_rng(seed))
+        if test_blocks is not None:
+            in_test = test_blocks[blocks]
+            return Split("blocks", np.flatnonzero(~in_test), np.flatnonzero(in_test), size)
+    raise _unsplittable(counts, names, size)
 
 
-def _choose_block_size(
-    rows: np.ndarray, cols: np.ndarray, classes: np.ndarray, names: tuple[str, ...]
-) -> int:
-    size = 256
-    while size > 4 and (_block_counts(_blocks(rows, cols, size), classes, len(names)) > 0).sum(0).min() < 2:
-        size //= 2
-    return size
+def _unsplittable(counts: np.ndarray, names: tuple[str, ...], size: int) -> InputError:
+    """Return the error for the blocks of the last size that was tried."""
+    blocks = f"blocks of {size} x {size} pixels"
+    few = [name for name, number in zip(names, (counts > 0).sum(0)) if number < 2]
+    problem = (
+        f"Class '{few[0]}' lies in fewer than 2 {blocks}" if few else f"The classes share too few {blocks}"
+    )
+    return InputError(
+        f"{problem}, so that not every class can be trained and tested; label more places, use smaller "
+        "blocks, or split at random."
+    )
 
 
 def _blocks(rows: np.ndarray, cols: np.ndarray, size: int) -> np.ndarray:
@@ -83,30 +88,47 @@ def _block_counts(blocks: np.ndarray, classes: np.ndarray, class_count: int) -> 
     return counts
 
 
-def _choose_test_blocks(counts: np.ndarray, test_share: float, generator: np.random.Generator) -> np.ndarray:
-    """Choose blocks (bool per block) so that each class comes near its test share, the rarest first.
+def _choose_test_blocks(
+    counts: np.ndarray, test_share: float, generator: np.random.Generator
+) -> np.ndarray | None:
+    """Return which blocks test (bool per block): of some draws, the one whose shares are nearest the wanted.
 
-    A block is passed over where it would take the last training block of a class, or far more of a
-    class than its share while the class at hand has other blocks.
+    None where no draw puts every class on both sides.
     """
-    wanted = test_share * counts.sum(0)
+    total = counts.sum(0)
+    if ((counts > 0).sum(0) < 2).any():
+        return None
+    best, best_error = None, np.inf
+    for _ in range(_DRAWS):
+        chosen = _draw_test_blocks(counts, test_share * total, generator)
+        tested = counts[chosen].sum(0)
+        error = np.abs(tested / total - test_share).max()
+        if (tested > 0).all() and (tested < total).all() and error < best_error:
+            best, best_error = chosen, error
+    return best
+
+
+def _draw_test_blocks(counts: np.ndarray, wanted: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw blocks until each class comes near the `wanted` samples, the class of fewest blocks first.
+
+    A block is passed over where it would take the last training block of a class, or where the class at
+    hand is nearer to what is wanted without it.
+    """
+    present = counts > 0
     chosen = np.zeros(len(counts), dtype=bool)
-    for number in np.argsort((counts > 0).sum(0), kind="stable"):
-        candidates = generator.permutation(np.flatnonzero(counts[:, number] > 0))
-        # Blocks that overshoot no class come first; the others only serve a class that has no test block yet.
-        for block in sorted(candidates, key=lambda b: _overshoot(counts, chosen, wanted, b)):
-            have = counts[chosen, number].sum()
-            if chosen[block] or have >= wanted[number]:
-                continue
-            left = ((counts > 0) & ~chosen[:, None]).sum(0) - (counts[block] > 0)
-            if (left[counts[block] > 0] < 1).any():
-                continue
-            if have and have + counts[block, number] - wanted[number] > wanted[number] - have:
+    tested, left = np.zeros(len(wanted)), present.sum(0)
+    for number in np.argsort(left, kind="stable"):
+        candidates = generator.permutation(np.flatnonzero(present[:, number] & ~chosen))
+        # Those that take no class beyond what is wanted come first.
+        beyond = np.maximum(tested + counts[candidates] - wanted, 0).sum(1) / counts[candidates].sum(1)
+        for block in candidates[np.argsort(beyond, kind="stable")]:
+            lacking = wanted[number] - tested[number]
+            if lacking <= 0:
+                break
+            too_many = tested[number] > 0 and counts[block, number] > 2 * lacking
+            if too_many or (left[present[block]] < 2).any():
                 continue
             chosen[block] = True
+            tested += counts[block]
+            left -= present[block]
     return chosen
-
-
-def _overshoot(counts: np.ndarray, chosen: np.ndarray, wanted: np.ndarray, block: int) -> float:
-    after = counts[chosen].sum(0) + counts[block]
-    return float(np.maximum(after - wanted, 0).sum() / max(counts[block].sum(), 1))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..rasters.errors import InputError
 from .networks import PatchNetwork
 from .samples import PatchSamples
 
@@ -21,7 +24,7 @@ _AVERAGE_DECAY = 0.98
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train; `patience` is the number of epochs without improvement before stopping."""
+    """How to train; it stops after `patience` epochs in a row that are worse than the best one."""
 
     epochs: int
     patience: int
@@ -63,7 +66,7 @@ def set_statistics(network: PatchNetwork, samples: PatchSamples, train: np.ndarr
         scaled = network.scaling(pixels)[:, :, 0, 0].double()
         _, values, directions = torch.linalg.svd(scaled - scaled.mean(0), full_matrices=False)
         count = min(len(projection.matrix), len(values))
-        values = values.clamp_min(1e-6 * float(values[0])) / len(scaled) ** 0.5
+        values = values.clamp_min(max(1e-6 * float(values[0]), 1e-12)) / len(scaled) ** 0.5
         # The sign of a singular vector is arbitrary: fix it, so that the same data give the same weights.
         signs = torch.sign(directions.gather(1, directions.abs().argmax(1, keepdim=True)))
         projection.matrix.zero_()
@@ -81,6 +84,7 @@ def fit(
     validation: the last epoch of highest accuracy is kept; without any, that of lowest training loss.
     What is validated and kept is the moving average of the weights. Patches are flipped at random.
     `on_batch` gets the share of all epochs that is done and may raise to stop.
+    Raises InputError where the loss grows beyond all numbers.
     """
     torch.manual_seed(settings.seed)
     generator = np.random.default_rng(settings.seed)
@@ -96,7 +100,8 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.epochs * batches
     )
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE_DECAY))
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE_DECAY))
+    average = cast(PatchNetwork, averaged.module)
     history: list[Epoch] = []
     best, best_epoch, best_weights = float("-inf"), 0, _copy_of(network)
     for number in range(1, settings.epochs + 1):
@@ -111,15 +116,19 @@ def fit(
             loss.backward()
             optimizer.step()
             schedule.step()
-            average.update_parameters(network)
+            averaged.update_parameters(network)
             total += float(loss.detach()) * len(batch)
             on_batch((number - 1 + (count + 1) / batches) / settings.epochs)
-        validation = _validate(average.module, samples, held_out, loss_of, device)
+        if not math.isfinite(total):
+            raise InputError(
+                f"The loss grew beyond all bounds in epoch {number}; choose a smaller learning rate."
+            )
+        validation = _validate(average, samples, held_out, loss_of, device)
         history.append(Epoch(number, total / len(order), *validation))
         on_epoch(history[-1])
         merit = validation[1] if len(held_out) else -history[-1].loss
         if merit >= best:
-            best, best_epoch, best_weights = merit, number, _copy_of(average.module)
+            best, best_epoch, best_weights = merit, number, _copy_of(average)
         elif number - best_epoch >= settings.patience:
             break
     network.load_state_dict(best_weights)

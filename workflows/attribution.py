@@ -28,7 +28,7 @@ from .record import lineage_tags, run_record, stage_records
 from .targets import Target, baseline_spectrum
 from .tiling import map_tiles, read_tile, tile_count, tile_side, within
 
-# A tile is in memory as input, in halves of a batch, and as attribution: this many float32 copies of its bands.
+# A tile is in memory as input, in parts, and as attribution: this many float32 copies of its bands.
 _COPIES = 5
 
 
@@ -110,7 +110,8 @@ def _window(job: AttributionJob, scene: Scene) -> Window:
 
 def _options(job: AttributionJob, model: Model) -> Options:
     for name, value, least in (
-        ("number of steps", job.steps, 0), ("most steps", job.max_steps, 1), ("number of samples", job.samples, 1),
+        ("number of steps", job.steps, 0), ("most steps", job.max_steps, 1),
+        ("number of samples", job.samples, 1),
         ("occlusion window", job.occlusion_window, 0), ("number of occlusion bands", job.occlusion_bands, 0),
         ("occlusion stride", job.occlusion_stride, 0),
     ):  # fmt: skip

@@ -76,7 +76,7 @@ def saliency_of(result: TileResult) -> np.ndarray:
 
 
 class Summary:
-    """Running sums over the tiles: band statistics per predicted class, residuals, pixels that did not settle."""
+    """Running sums over the tiles: band statistics per predicted class, residuals, unsettled pixels."""
 
     def __init__(self, card: Card, scene: Scene, explainer: Explainer, seed: int) -> None:
         self._card, self._scene, self._explainer = card, scene, explainer
@@ -127,15 +127,19 @@ class Summary:
 
     def facts(self) -> dict:
         """Return what the run record says."""
-        return {"pixels": self.pixels, "unsettled": self.unsettled, "mean_residual": self.numbers()["MEAN_RESIDUAL"],
-                "pixels_with_residual_above_tolerance": self.above if self._explainer.contributions else None}  # fmt: skip
+        complete = self._explainer.contributions
+        return {
+            "pixels": self.pixels,
+            "unsettled": self.unsettled,
+            "mean_residual": self.numbers()["MEAN_RESIDUAL"],
+            "pixels_with_residual_above_tolerance": self.above if complete else None,
+        }
 
     def style(self) -> tuple[int, float, float]:
-        """Return the scene band to show and its limit, and the limit of the signed sum; limits are never 0."""
-        rows = [row for row in self._bands.rows() if row.mean_absolute is not None]
+        """Return the scene band to show with its limit, and the signed sum's limit; no limit is 0."""
         totals = np.zeros(len(self._card.used_bands))
-        for row in rows:
-            totals[row.band] += row.mean_absolute * row.pixels
+        for row in self._bands.rows():
+            totals[row.band] += (row.mean_absolute or 0.0) * row.pixels
         place = int(totals.argmax())
         limit = float(self._bands.limits()[place]) or 1.0
         return self._card.used_bands[place], limit, float(self._saliency.limits()[1]) or 1.0
@@ -143,9 +147,11 @@ class Summary:
     def band_table(self) -> dict:
         """Return the band table: a row per predicted class and band of the scene."""
         columns = [
-            ("class", "string", "Predicted class"), ("band", "int", "Band"), ("band_name", "string", "Band name"),
+            ("class", "string", "Predicted class"), ("band", "int", "Band"),
+            ("band_name", "string", "Band name"),
             ("wavelength_nm", "double", "Wavelength (nm)"), ("mean", "double", "Mean attribution"),
-            ("mean_absolute", "double", "Mean absolute attribution"), ("share", "double", "Share of mean absolute"),
+            ("mean_absolute", "double", "Mean absolute attribution"),
+            ("share", "double", "Share of mean absolute"),
             ("percentile_10", "double", "10th percentile"), ("percentile_90", "double", "90th percentile"),
             ("pixels", "int", "Pixels"), ("percentile_pixels", "int", "Pixels that the percentiles are of"),
         ]  # fmt: skip
@@ -154,7 +160,8 @@ class Summary:
             index = self._card.used_bands[row.band]
             band = self._scene.bands[index]
             rows.append([
-                self._card.class_names[row.class_index], index + 1, describe_band(index, band), band.wavelength_nm,
+                self._card.class_names[row.class_index], index + 1, describe_band(index, band),
+                band.wavelength_nm,
                 row.mean, row.mean_absolute, row.share, row.p10, row.p90, row.pixels, row.sampled,
             ])  # fmt: skip
         return {"columns": [dict(zip(("name", "type", "alias"), c)) for c in columns], "rows": rows}

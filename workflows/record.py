@@ -19,7 +19,7 @@ _LIBRARIES = ("torch", "captum", "numpy", "rasterio", "scikit-learn", "safetenso
 
 
 def run_record(job: Job, context: Context, facts: Mapping[str, object]) -> dict:
-    """Return the record of a job at its end: the job, `facts` that it found, seed, versions, times, warnings."""
+    """Return the record of a finished job: the job, `facts` it found, seed, versions, times, warnings."""
     finished = time.time()
     return {
         "job": job.to_dict(),

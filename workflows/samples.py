@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ def read_samples(
         values = scene.read(window, bands=bands)[:, block_rows - window.row_off, block_cols - window.col_off]
         spectra[np.searchsorted(needed, block_rows * np.int64(scene.grid.width) + block_cols)] = values.T
     index = index.reshape(keys.shape).astype(np.int32)
-    valid = np.isfinite(spectra).all(1)
+    valid = np.logical_and.reduce(np.isfinite(spectra), axis=1)
     with_data = valid[index[:, index.shape[1] // 2]]
     if not with_data.all():
         warn(f"{int((~with_data).sum())} labelled pixel(s) have no data in a band and are left out.")
@@ -85,7 +85,9 @@ def mirrored(indices: np.ndarray, size: int) -> np.ndarray:
     return np.minimum(folded, 2 * (size - 1) - folded)
 
 
-def _blocks(rows: np.ndarray, cols: np.ndarray, scene: Scene):
+def _blocks(
+    rows: np.ndarray, cols: np.ndarray, scene: Scene
+) -> Iterator[tuple[np.ndarray, np.ndarray, Window]]:
     """Yield the pixels of each block that holds any, with the window that just holds them."""
     blocks = (rows // _BLOCK) * np.int64(scene.grid.width // _BLOCK + 1) + cols // _BLOCK
     order = np.argsort(blocks, kind="stable")
@@ -103,7 +105,8 @@ def _thinned(labels: LabelledPixels, seed: int, warn: Callable[[str], None]) -> 
         members = np.flatnonzero(labels.classes == number)
         if len(members) > MOST_PIXELS_PER_CLASS:
             warn(
-                f"Class '{name}' has {len(members)} labelled pixels; {MOST_PIXELS_PER_CLASS} at random are used."
+                f"Class '{name}' has {len(members)} labelled pixels; "
+                f"{MOST_PIXELS_PER_CLASS} at random are used."
             )
             members = generator.choice(members, MOST_PIXELS_PER_CLASS, replace=False)
         parts.append(members)

@@ -30,7 +30,8 @@ class Target:
         self._contrast = _index(card, job.contrast_class) if job.target == "contrast" else None
         if self._class is not None and self._class == self._contrast:
             raise InputError(
-                f"The class '{card.class_names[self._class]}' can't be contrasted with itself; choose two classes."
+                f"The class '{card.class_names[self._class]}' can't be contrasted with itself; "
+                "choose two classes."
             )
 
     def weights(self, logits: Tensor) -> Tensor:
@@ -81,8 +82,8 @@ def _given_spectrum(values: list[float] | None, card: Card) -> Tensor:
     used, every = card.used_bands, len(card.bands)
     if len(values) not in (every, len(used)):
         raise InputError(
-            f"The baseline spectrum has {len(values)} values; the scene has {every} bands, of which the model "
-            f"reads {len(used)}: give a value for each."
+            f"The baseline spectrum has {len(values)} values; the scene has {every} bands, of which the "
+            f"model reads {len(used)}: give a value for each."
         )
     chosen = np.asarray(values, dtype=np.float32)
     if len(values) == every:

@@ -46,7 +46,7 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
     device = resolve_device(job.device)
     scene = open_scene(job.scene)
     inputs = [path for path in (job.scene, job.label_features, job.label_raster) if path]
-    with Outputs(context.job_id, _files(job), inputs) as outputs:
+    with Outputs(context.job_id, job.output_paths(), inputs) as outputs:
         context.progress(0.0, "Reading labels")
         labels = _read_labels(job, scene)
         for warning in labels.warnings:
@@ -56,13 +56,12 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
         bands = usable_bands(scene, labels, context.check)
         samples = read_samples(scene, labels, bands, _patch_size(job), job.seed, context.check, context.warn)
         splits = _splits(job, samples, context)
-        network = None
-        trials = []
+        runs = []
         for number, split in enumerate(splits):
             share = (number / len(splits), (number + 1) / len(splits))
-            trained, trial = _run(job, samples, split, device, context, share)
-            network = network or trained
-            trials.append(trial)
+            runs.append(_run(job, samples, split, device, context, share))
+        # The model is that of the split which was asked for; the other one is trained to compare with.
+        network, trials = runs[0][0], [trial for _, trial in runs]
         spectra = _spectra(samples, splits[0].train, job.seed)
         card = _card(job, scene, bands, samples, trials, network)
         card = save_model(outputs.stage(job.model), network, spectra, card)
@@ -80,7 +79,7 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
             "OVERALL_ACCURACY": accuracy.overall,
             "KAPPA": accuracy.kappa,
             "MEAN_IOU": accuracy.mean_iou,
-        },  # fmt: skip
+        },
         "strings": {},
         "warnings": context.warnings,
         "record": record,
@@ -98,23 +97,18 @@ def _check(job: TrainClassifierJob) -> None:
     least = SMALLEST_PATCH[job.architecture]
     if job.architecture != "spectral_cnn" and (job.patch_size % 2 == 0 or job.patch_size < least):
         raise InputError(
-            f"The patch size {job.patch_size} does not suit {job.architecture}; choose an odd number from {least} on."
+            f"The patch size {job.patch_size} does not suit {job.architecture}; "
+            f"choose an odd number from {least} on."
         )
-    for name, value, low, high in (
-        ("test share", job.test_share, 0, 1), ("learning rate", job.learning_rate, 0, 10),
-    ):  # fmt: skip
-        if not low < value < high:
-            raise InputError(f"The {name} {value} is not between {low} and {high}.")
-    for name, value in (
+    for name, share, high in (("test share", job.test_share, 1), ("learning rate", job.learning_rate, 10)):
+        if not 0 < share < high:
+            raise InputError(f"The {name} {share} is not between 0 and {high}.")
+    for name, count in (
         ("number of epochs", job.epochs), ("patience", job.patience), ("batch size", job.batch_size),
         ("number of components", job.components),
     ):  # fmt: skip
-        if value < 1:
-            raise InputError(f"The {name} can't be {value}; choose 1 or more.")
-
-
-def _files(job: TrainClassifierJob) -> list[str]:
-    return job.output_paths()
+        if count < 1:
+            raise InputError(f"The {name} can't be {count}; choose 1 or more.")
 
 
 def _patch_size(job: TrainClassifierJob) -> int:
