@@ -91,7 +91,7 @@ def load_model(path: str, task: str) -> Model:
         return Model(_network(card, tensors), _spectra(card, tensors), card)
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(
-            f"The weights in {path} do not fit its model card ({error}); train the model again."
+            f"The weights in {path} do not fit its model card; train the model again."
         ) from error
 
 

@@ -44,8 +44,9 @@ def read_samples(
 ) -> PatchSamples:  # fmt: skip
     """Read the patches of labelled pixels; memory grows with the pixels that the patches touch.
 
-    Labelled pixels without data are left out, and said. Nodata elsewhere in a patch becomes the mean
-    of the band over the patches. Beyond the scene's edge it is mirrored, as when classifying.
+    Labelled pixels without data in a band are left out, and said. Such a pixel elsewhere in a patch
+    becomes the mean spectrum of the patches. Beyond the scene's edge it is mirrored, as when classifying.
+    Raises InputError where no labelled pixel is left.
     """
     chosen = _thinned(labels, seed, warn)
     rows, cols, classes = labels.rows[chosen], labels.cols[chosen], labels.classes[chosen]
@@ -63,10 +64,14 @@ def read_samples(
     index = index.reshape(keys.shape).astype(np.int32)
     valid = np.logical_and.reduce(np.isfinite(spectra), axis=1)
     with_data = valid[index[:, index.shape[1] // 2]]
+    if not with_data.any():
+        raise InputError(
+            f"No labelled pixel of {scene.path} has data in all of its {len(bands)} bands; "
+            "choose other labels or another scene."
+        )
     if not with_data.all():
         warn(f"{int((~with_data).sum())} labelled pixel(s) have no data in a band and are left out.")
-    means = np.nanmean(spectra[valid], 0) if valid.any() else np.zeros(len(bands), np.float32)
-    spectra = np.where(np.isfinite(spectra), spectra, means)
+    spectra[~valid] = spectra[valid].mean(0, dtype=np.float64)
     return PatchSamples(
         spectra=torch.from_numpy(spectra),
         index=torch.from_numpy(index[with_data]),

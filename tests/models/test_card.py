@@ -1,0 +1,76 @@
+"""Model cards: whether a scene's bands fit, and which class a name means."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from explanation_layers.models.card import PALETTE, PIXEL_CLASSIFICATION, Card, CardBand, card_classes
+from explanation_layers.rasters.errors import InputError
+from explanation_layers.rasters.wavelengths import Band
+
+WAVELENGTHS = (450.0, 550.0, None, 850.0)
+
+
+@pytest.fixture
+def card() -> Card:
+    bands = tuple(CardBand(f"b{i}", value, 10.0, i != 1) for i, value in enumerate(WAVELENGTHS))
+    classes = card_classes(["water", "maize", "3"])
+    return Card(PIXEL_CLASSIFICATION, "spectral_cnn", {"bands": 3}, bands, classes, {"seed": 1}, "abc")
+
+
+def scene_bands(*wavelengths: float | None) -> list[Band]:
+    return [Band(f"b{i}", value) for i, value in enumerate(wavelengths)]
+
+
+def test_a_card_survives_json(card: Card) -> None:
+    assert Card.from_dict(json.loads(json.dumps(card.to_dict()))) == card
+
+
+def test_used_bands_leave_out_those_without_data(card: Card) -> None:
+    assert card.used_bands == [0, 2, 3]
+
+
+@pytest.mark.parametrize(("name", "index"), [("water", 0), ("maize", 1), ("1", 0), ("2", 1), ("3", 2)])
+def test_a_class_is_found_by_name_or_by_number(card: Card, name: str, index: int) -> None:
+    assert card.class_index(name) == index
+
+
+def test_a_name_wins_over_a_number(card: Card) -> None:
+    assert replace(card, classes=card_classes(["2", "1"])).class_index("2") == 0
+
+
+@pytest.mark.parametrize("name", ["Water", "0", "4", "-1", "1.5", "", "²"])
+def test_an_unknown_class_is_told_with_those_there_are(card: Card, name: str) -> None:
+    with pytest.raises(InputError, match=f"no class '{name}'; its classes are water, maize, 3"):
+        card.class_index(name)
+
+
+@pytest.mark.parametrize(
+    "wavelengths",
+    [WAVELENGTHS, (451.4, 548.6, None, 850.0), (None, None, None, None), (450.0, 550.0, 2000.0, 850.0)],
+)
+def test_bands_fit_within_tolerance_and_where_a_wavelength_is_unknown(card: Card, wavelengths) -> None:
+    card.check_bands(scene_bands(*wavelengths), "scene.tif")
+
+
+@pytest.mark.parametrize(
+    ("wavelengths", "sentence"),
+    [
+        ((450.0, 550.0, None), "scene.tif has 3 bands, the model was trained on 4; choose a raster"),
+        ((850.0, 550.0, None, 450.0), "Band 1 of scene.tif is at 850 nm, the model's at 450 nm; put the"),
+        ((450.0, 550.0, None, 851.6), "Band 4 of scene.tif is at 851.6 nm, the model's at 850 nm"),
+    ],
+)
+def test_other_bands_are_refused(card: Card, wavelengths, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        card.check_bands(scene_bands(*wavelengths), "scene.tif")
+
+
+def test_colours_are_apart_and_start_again_after_the_last() -> None:
+    classes = card_classes([str(i) for i in range(25)])
+    assert len({entry.colour for entry in classes}) == len(PALETTE) == 20
+    assert classes[20].colour == classes[0].colour
+    assert classes[0].rgb == (0x00, 0x72, 0xB2)

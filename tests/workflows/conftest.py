@@ -1,0 +1,134 @@
+"""What tests of workflows share: a small scene with labels, two models trained on it, contexts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from explanation_layers.engine.jobs import ClassifyJob, DemoDataJob, TrainClassifierJob
+from explanation_layers.workflows.classify import classify
+from explanation_layers.workflows.context import Context
+from explanation_layers.workflows.demo_data import simulate
+from explanation_layers.workflows.train_classifier import train
+
+SIZE = 56
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # affine 2 and rasterio know no other operator than the one that affine 3 means to retire.
+    config.addinivalue_line("filterwarnings", "ignore:Use `@` matmul:PendingDeprecationWarning")
+
+
+@pytest.fixture
+def context() -> Context:
+    """A context whose messages nobody reads."""
+    return Context("test", lambda message: None)
+
+
+@pytest.fixture(scope="session")
+def copy_raster() -> Callable[..., str]:
+    """Return a function that writes a copy of a raster with another profile or other values."""
+
+    def copy(source: str, target: Path, values: np.ndarray | None = None, **profile: object) -> str:
+        with rasterio.open(source) as dataset:
+            values = dataset.read() if values is None else values
+            tags = [dataset.tags(number) for number in dataset.indexes]
+            profile = {**dataset.profile, "dtype": values.dtype, "count": len(values), **profile}
+        with rasterio.open(target, "w", **profile) as dataset:
+            dataset.write(values)
+            for number, items in zip(dataset.indexes, tags):
+                dataset.update_tags(number, **items)
+        return str(target)
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def write_points() -> Callable[..., str]:
+    """Return a function that writes the pixels with a class of a class raster as GeoJSON points."""
+
+    def write(path: Path, raster: str, prefix: str = "") -> str:
+        with rasterio.open(raster) as dataset:
+            classes, transform = dataset.read(1), dataset.transform
+        features = [
+            {
+                "type": "Feature",
+                "properties": {"class": f"{prefix}{classes[row, col]}"},
+                "geometry": {"type": "Point", "coordinates": list(transform * (col + 0.5, row + 0.5))},
+            }
+            for row, col in np.argwhere(classes)
+        ]
+        Path(path).write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def demo(
+    tmp_path_factory: pytest.TempPathFactory, copy_raster: Callable, write_points: Callable
+) -> SimpleNamespace:
+    """A simulated scene: paths `raster`, `label_raster` (few of its pixels), `points` (the same pixels)."""
+    folder = tmp_path_factory.mktemp("demo")
+    job = DemoDataJob("hyperspectral", str(folder), SIZE, seed=1)
+    files = simulate(job, Context("demo", lambda message: None))["files"]
+    with rasterio.open(files["label_raster"]) as dataset:
+        classes = dataset.read()
+    kept = np.random.default_rng(0).random(classes.shape) < 0.2
+    labels = copy_raster(files["label_raster"], folder / "few.tif", np.where(kept, classes, 0))
+    points = write_points(folder / "points.geojson", labels)
+    return SimpleNamespace(
+        raster=files["raster"], label_raster=labels, points=points, all_classes=files["label_raster"]
+    )
+
+
+def _trained(folder: Path, demo: SimpleNamespace, **options: object) -> str:
+    model = str(folder / "model.safetensors")
+    job = TrainClassifierJob(
+        demo.raster, model, label_raster=demo.label_raster, compare_splits=False, **options
+    )
+    train(job, Context("train", lambda message: None))
+    return model
+
+
+@pytest.fixture(scope="session")
+def spectral_model(tmp_path_factory: pytest.TempPathFactory, demo: SimpleNamespace) -> str:
+    """The path of a `spectral_cnn` that knows the classes of the demo scene."""
+    return _trained(tmp_path_factory.mktemp("spectral"), demo, epochs=12)
+
+
+@pytest.fixture(scope="session")
+def hybrid_model(tmp_path_factory: pytest.TempPathFactory, demo: SimpleNamespace) -> str:
+    """The path of a `hybrid_cnn` with patches of 9 pixels; it learnt a little."""
+    options = {"architecture": "hybrid_cnn", "patch_size": 9, "components": 8, "normalisation": "per_pixel"}
+    return _trained(tmp_path_factory.mktemp("hybrid"), demo, epochs=6, **options)
+
+
+@pytest.fixture
+def run_classify(context: Context) -> Callable[..., SimpleNamespace]:
+    """Return a function that classifies into a folder and reads the three rasters back."""
+
+    def run(scene: str, model: str, folder: Path, **options: object) -> SimpleNamespace:
+        names = ("classes", "confidence", "probabilities")
+        paths = {name: str(folder / f"{name}.tif") for name in names}
+        value = classify(ClassifyJob(scene, model, **paths, **options), context)
+        arrays = {}
+        for name, path in paths.items():
+            with rasterio.open(path) as dataset:
+                arrays[name] = dataset.read()
+        return SimpleNamespace(value=value, paths=paths, **arrays)
+
+    return run
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _two_threads() -> None:
+    """Equal seeds give equal weights only where the number of threads is the same."""
+    torch.set_num_threads(2)
