@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ class Outputs:
 
     `stage` gives the name to write a file under; leaving the context moves all staged files into place,
     an exception removes them. A side file that GDAL or a writer left beside a staged file follows it.
+    An OSError of a full disk becomes an InputError that names the folder.
 
     Before any work, InputError where an output can't be written: its folder is not there (a folder is
     created where its parent exists) or not writable, it is a folder itself, it is one of `inputs`, or two
@@ -55,7 +57,12 @@ class Outputs:
             if kind is None:
                 self._commit()
         finally:
+            folders = " or ".join(sorted({_folder(path) for path in self._staged}))
             self._remove_staged()
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise InputError(
+                f"The disk of the folder {folders} is full; free some space or choose another folder."
+            ) from error
 
     def _commit(self) -> None:
         missing = [final for staged, final in self._staged.items() if not os.path.exists(staged)]

@@ -95,7 +95,7 @@ class RasterWriter:
                 if self._class_names:
                     _write_category_names(self.path, self._class_names)
                 self._verify()
-        except (RasterioError, OSError) as problem:
+        except (RasterioError, OSError, InputError) as problem:  # InputError: it can't even be opened again
             if kind is None:
                 raise self._failure() from problem
 
