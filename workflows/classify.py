@@ -20,7 +20,7 @@ from ..rasters.writers import RasterWriter, class_dtype
 from .context import Context
 from .devices import resolve_device
 from .fitting import check_has_data, no_data, open_pair
-from .record import lineage_tags, run_record, stage_records
+from .record import lineage_tags, run_record, stage_records, written_paths
 from .tiling import BLOCK, map_tiles, read_tile, tile_count, tile_side, within
 
 # Activations of all layers at once, in bytes a pixel, for the widest of our networks.
@@ -36,7 +36,7 @@ def classify(job: ClassifyJob, context: Context) -> dict:
     card, network = model.card, model.network.to(device)
     if not job.output_paths():
         raise InputError("No output is wanted; choose classes, confidence or probabilities.")
-    with Outputs(context.job_id, job.output_paths(), [job.scene, job.model]) as outputs:
+    with Outputs(context.job_id, written_paths(job), [job.scene, job.model]) as outputs:
         grid = scene.grid.sub(window)
         pixels = grid.width * grid.height
         bytes_each = {"classes": 1, "confidence": 4, "probabilities": 4 * len(card.classes)}

@@ -39,6 +39,11 @@ def record_path(output: str) -> str:
     return os.path.splitext(output)[0] + ".json"
 
 
+def written_paths(job: Job) -> list[str]:
+    """Return the paths of the job's outputs and of the run records beside them."""
+    return [*job.output_paths(), *sorted({record_path(path) for path in job.output_paths()})]
+
+
 def stage_records(outputs: Outputs, job: Job, record: dict) -> None:
     """Stage the record beside each output of the job."""
     for path in sorted({record_path(path) for path in job.output_paths()}):
@@ -47,10 +52,14 @@ def stage_records(outputs: Outputs, job: Job, record: dict) -> None:
 
 
 def lineage_tags(job: Job, facts: Mapping[str, object]) -> dict[str, str]:
-    """Return the part of the record that does not change between equal runs, as tags of a raster."""
+    """Return the part of the record that does not change between equal runs, as tags of a raster.
+
+    Where the outputs went is no part of it.
+    """
+    asked = {name: value for name, value in job.to_dict().items() if name not in job.OUTPUTS}
     return {
         "TIFFTAG_SOFTWARE": "Explanation Layers",
-        "EXPLANATION_LAYERS": json.dumps({"job": job.to_dict(), **facts}, ensure_ascii=False),
+        "EXPLANATION_LAYERS": json.dumps({"job": asked, **facts}, ensure_ascii=False),
     }
 
 

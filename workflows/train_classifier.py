@@ -21,7 +21,7 @@ from ..rasters.outputs import Outputs
 from ..rasters.scene import Scene, open_scene
 from .context import Context
 from .devices import resolve_device
-from .record import run_record, stage_records
+from .record import run_record, stage_records, written_paths
 from .report import training_report
 from .samples import read_samples, usable_bands
 
@@ -46,7 +46,7 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
     device = resolve_device(job.device)
     scene = open_scene(job.scene)
     inputs = [path for path in (job.scene, job.label_features, job.label_raster) if path]
-    with Outputs(context.job_id, job.output_paths(), inputs) as outputs:
+    with Outputs(context.job_id, written_paths(job), inputs) as outputs:
         context.progress(0.0, "Reading labels")
         labels = _read_labels(job, scene)
         for warning in labels.warnings:
@@ -103,12 +103,12 @@ def _check(job: TrainClassifierJob) -> None:
     for name, share, high in (("test share", job.test_share, 1), ("learning rate", job.learning_rate, 10)):
         if not 0 < share < high:
             raise InputError(f"The {name} {share} is not between 0 and {high}.")
-    for name, count in (
-        ("number of epochs", job.epochs), ("patience", job.patience), ("batch size", job.batch_size),
-        ("number of components", job.components),
+    for name, count, least in (
+        ("number of epochs", job.epochs, 1), ("patience", job.patience, 1), ("batch size", job.batch_size, 1),
+        ("number of components", job.components, 1), ("block size", job.block_size, 0), ("seed", job.seed, 0),
     ):  # fmt: skip
-        if count < 1:
-            raise InputError(f"The {name} can't be {count}; choose 1 or more.")
+        if count < least:
+            raise InputError(f"The {name} can't be {count}; choose {least} or more.")
 
 
 def _patch_size(job: TrainClassifierJob) -> int:
