@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -97,12 +97,21 @@ def patches_of(side: int, count: int, generator: torch.Generator) -> tuple[Tenso
     return patches, classes.reshape(count, side, side)[:, side // 2, side // 2]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread() -> Iterator[None]:
+    # Networks this small gain nothing from a second thread, and wait for it on a busy machine.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
 def make_case() -> Callable[..., Case]:
     """Return a function that makes a case; `target` is predicted, class or contrast."""
 
     def make(
-        architecture: str, patch_size: int, trained: bool = True, target: str = "predicted", count: int = 5
+        architecture: str, patch_size: int, trained: bool = True, target: str = "predicted", count: int = 3
     ) -> Case:
         network = network_of(architecture, patch_size, trained)
         generator = torch.Generator().manual_seed(17)
@@ -128,6 +137,6 @@ def relative_difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
-@pytest.fixture(name="relative_difference")
+@pytest.fixture(scope="session", name="relative_difference")
 def _relative_difference() -> Callable[[Tensor, Tensor], float]:
     return relative_difference

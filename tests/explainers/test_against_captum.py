@@ -19,7 +19,13 @@ CASES = [
     for shape in SHAPES
     for trained, target in ((True, "predicted"), (True, "contrast"), (False, "class"))
 ]
+# Bands, side and step of the windows; 0 is all of them, or no overlap.
+WINDOWS = [(1, 0, 0), (4, 0, 0), (5, 0, 2), (0, 3, 2), (9, 2, 0), (7, 3, 3), (0, 0, 0)]
 LIMIT = 1e-5
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Input Tensor 0 did not", "ignore:Setting forward, backward hooks"
+)
 
 
 class Target(nn.Module):
@@ -39,7 +45,9 @@ def case(request: pytest.FixtureRequest, make_case: Callable):
 
 
 def attribute(name: str, case, **options: object) -> Tensor:
-    return make_explainer(name, case.network, Options(**options)).attribute(case.x, case.baseline, case.weights)
+    return make_explainer(name, case.network, Options(**options)).attribute(
+        case.x, case.baseline, case.weights
+    )
 
 
 def test_saliency(case, relative_difference: Callable) -> None:
@@ -76,24 +84,19 @@ def test_deeplift(case, relative_difference: Callable) -> None:
     assert relative_difference(attribute("deeplift", case).values, theirs.detach()) <= LIMIT
 
 
-@pytest.mark.parametrize(
-    ("high", "wide", "stride"),
-    [(1, 0, 0), (4, 0, 0), (5, 0, 2), (0, 1, 0), (0, 3, 2), (6, 2, 0), (7, 3, 3), (0, 0, 0)],
-)
+@pytest.mark.parametrize(("high", "wide", "stride"), WINDOWS)
+@pytest.mark.parametrize("shape", [("spectral_cnn", 1), ("spatial_cnn", 5), ("hybrid_cnn", 9)])
 def test_occlusion(
-    case, high: int, wide: int, stride: int, relative_difference: Callable
+    make_case: Callable, shape: tuple, high: int, wide: int, stride: int, relative_difference: Callable
 ) -> None:
+    case = make_case(*shape)
     bands, side = case.x.shape[1], case.x.shape[-1]
-    if wide > side or (wide == 1 and side > 5):
-        pytest.skip("no such window in a patch of this size, or too many")
-    window = (high or bands, wide or side, wide or side)
+    window = (high or bands, min(wide or side, side), min(wide or side, side))
     step = tuple(min(stride or length, length) for length in window)
     theirs = captum.Occlusion(case.output).attribute(
         case.x, window, step, case.baseline, additional_forward_args=case.weights
     )
-    ours = attribute(
-        "occlusion", case, occlusion_bands=high, occlusion_window=wide, occlusion_stride=stride
-    )
+    ours = attribute("occlusion", case, occlusion_bands=high, occlusion_window=wide, occlusion_stride=stride)
     cells = window[0] * window[1] * window[2]
     assert relative_difference(ours.values * cells, theirs) <= LIMIT
 
