@@ -1,0 +1,198 @@
+"""Memory and time do not grow with the raster: jobs on 100,000 x 100,000 pixels of 50 bands (1 TB)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from explanation_layers.engine.client import Engine, EngineError
+from explanation_layers.engine.jobs import AttributionJob, ClassifyJob, Job
+from explanation_layers.models.card import PIXEL_CLASSIFICATION, Card, CardBand, card_classes
+from explanation_layers.models.files import Spectra, save_model
+from explanation_layers.models.networks import build
+from explanation_layers.rasters.scene import open_scene
+
+pytestmark = pytest.mark.skipif(
+    not os.path.exists("/proc/self/status"), reason="reads the peak of memory from Linux's /proc"
+)
+
+SIDE, BANDS, TEXTURE = 100_000, 50, 512
+LEFT, TOP = 61_000, 72_000  # of the part of the raster that has texture
+WEST, NORTH, PIXEL = 300_000, 5_800_000, 1
+GIGABYTE = 1e9
+
+_BAND = """<VRTRasterBand dataType="UInt16" band="{band}">
+<Description>{wavelength} nm</Description><NoDataValue>0</NoDataValue>
+<SimpleSource><SourceFilename relativeToVRT="1">texture.tif</SourceFilename><SourceBand>{band}</SourceBand>
+<SrcRect xOff="0" yOff="0" xSize="{texture}" ySize="{texture}"/>
+<DstRect xOff="0" yOff="0" xSize="{side}" ySize="{side}"/></SimpleSource>
+<SimpleSource><SourceFilename relativeToVRT="1">texture.tif</SourceFilename><SourceBand>{band}</SourceBand>
+<SrcRect xOff="0" yOff="0" xSize="{texture}" ySize="{texture}"/>
+<DstRect xOff="{left}" yOff="{top}" xSize="{texture}" ySize="{texture}"/></SimpleSource>
+</VRTRasterBand>"""
+
+
+class Huge(NamedTuple):
+    """The raster and a model file per architecture."""
+
+    scene: str
+    models: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def huge(tmp_path_factory: pytest.TempPathFactory) -> Huge:
+    """A virtual raster of one small texture, stretched over it and once as it is; untrained models."""
+    folder = tmp_path_factory.mktemp("huge")
+    values = np.random.default_rng(7).integers(800, 1200, (BANDS, TEXTURE, TEXTURE), dtype=np.uint16)
+    profile = {"driver": "GTiff", "count": BANDS, "width": TEXTURE, "height": TEXTURE, "dtype": "uint16"}
+    with rasterio.open(folder / "texture.tif", "w", tiled=True, **profile) as file:
+        file.write(values)
+    bands = "\n".join(
+        _BAND.format(
+            band=band + 1, wavelength=400 + 10 * band, side=SIDE, texture=TEXTURE, left=LEFT, top=TOP
+        )
+        for band in range(BANDS)
+    )
+    (folder / "huge.vrt").write_text(
+        f'<VRTDataset rasterXSize="{SIDE}" rasterYSize="{SIDE}"><SRS>EPSG:32633</SRS>'
+        f"<GeoTransform>{WEST}, {PIXEL}, 0, {NORTH}, 0, -{PIXEL}</GeoTransform>\n{bands}</VRTDataset>"
+    )
+    scene = open_scene(str(folder / "huge.vrt"))
+    models = {name: str(folder / f"{name}.safetensors") for name in ("spectral_cnn", "hybrid_cnn")}
+    for name, path in models.items():
+        _untrained(name, path, scene.bands)
+    return Huge(scene.path, models)
+
+
+def _untrained(architecture: str, path: str, bands) -> None:
+    torch.manual_seed(1)
+    patch_size = 1 if architecture == "spectral_cnn" else 11
+    options = {"bands": BANDS, "classes": 6, "patch_size": patch_size, "normalisation": "standard",
+               "components": 30}  # fmt: skip
+    network = build(architecture, **options)
+    network.scaling.offset.fill_(1000)
+    network.scaling.scale.fill_(115)
+    mean = torch.full((BANDS,), 1000.0)
+    spectra = Spectra(mean, mean.expand(6, -1), mean + 115 * torch.randn(128, BANDS))
+    card = Card(
+        PIXEL_CLASSIFICATION, architecture, options,
+        tuple(CardBand(band.name, band.wavelength_nm, band.fwhm_nm, True) for band in bands),
+        card_classes([f"class {number}" for number in range(1, 7)]),
+    )  # fmt: skip
+    save_model(path, network, spectra, card)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    """An engine of its own, so that its peak is that of one job."""
+    engine = Engine(sys.executable)
+    yield engine
+    engine.stop()
+
+
+def extent(width: int, height: int) -> list[float]:
+    """The extent of a window inside the texture."""
+    x_min, y_max = WEST + LEFT * PIXEL, NORTH - TOP * PIXEL
+    return [x_min, y_max - height * PIXEL, x_min + width * PIXEL, y_max]
+
+
+def peak_bytes(pid: int) -> float:
+    """The largest resident memory that the process has had."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return 1024.0 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def run(job: Job) -> tuple[dict, float]:
+    """Return the result of a job in a fresh engine and that engine's peak."""
+    engine = Engine(sys.executable)
+    try:
+        started = time.monotonic()
+        result = engine.run(job)
+        peak = peak_bytes(engine.pid)
+        print(f"{job.KIND}, {result['numbers']['PIXELS']} pixels: {peak / GIGABYTE:.3f} GB, "
+              f"{time.monotonic() - started:.1f} s")  # fmt: skip
+        return result, peak
+    finally:
+        engine.stop()
+
+
+def grid_of(path: str) -> tuple:
+    with rasterio.open(path) as dataset:
+        return dataset.width, dataset.height, dataset.bounds[:], dataset.crs.to_epsg()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "side"), [("spectral_cnn", 256), ("hybrid_cnn", 64)])
+def test_explaining_a_window_takes_under_2_gb_and_twice_the_window_no_more(
+    huge, tmp_path, architecture, side
+):
+    peaks = []
+    for width in (side, 2 * side):
+        names = {name: str(tmp_path / f"{name}{width}.tif") for name in ("attribution", "saliency")}
+        job = AttributionJob(huge.scene, huge.models[architecture], extent=extent(width, side), **names)
+        result, peak = run(job)
+        assert result["numbers"]["PIXELS"] == width * side
+        for path in names.values():
+            assert grid_of(path) == (width, side, tuple(extent(width, side)), 32633)
+        peaks.append(peak)
+    assert max(peaks) < 2 * GIGABYTE
+    assert abs(peaks[1] - peaks[0]) < 0.1 * peaks[0]
+
+
+def test_classifying_a_window_takes_under_2_gb_and_twice_the_window_no_more(huge, tmp_path):
+    peaks = []
+    for width in (256, 512):
+        path = str(tmp_path / f"{width}.tif")
+        job = ClassifyJob(
+            huge.scene, huge.models["hybrid_cnn"], extent=extent(width, 256), probabilities=path
+        )
+        peaks.append(run(job)[1])
+        assert grid_of(path)[:2] == (width, 256)
+    assert max(peaks) < 2 * GIGABYTE
+    assert abs(peaks[1] - peaks[0]) < 0.1 * peaks[0]
+
+
+def test_outputs_of_the_whole_raster_that_fit_on_no_disk_are_refused_at_once(huge, engine, tmp_path):
+    job = AttributionJob(huge.scene, huge.models["spectral_cnn"], attribution=str(tmp_path / "a.tif"))
+    with pytest.raises(EngineError, match=r"need up to 2000\.0 GB") as caught:
+        engine.run(job)
+    assert caught.value.kind == "input" and str(tmp_path) in str(caught.value)
+    assert os.listdir(tmp_path) == []
+    assert peak_bytes(engine.pid) < 2 * GIGABYTE
+
+
+@pytest.mark.parametrize("name", ["classify", "table"])
+def test_the_whole_raster_starts_in_bounded_time_and_memory_and_is_cancelled_in_two_seconds(
+    huge, engine, tmp_path, monkeypatch, name
+):
+    model = huge.models["spectral_cnn"]
+    job = {
+        "classify": ClassifyJob(huge.scene, model, classes=str(tmp_path / "c.tif")),
+        "table": AttributionJob(huge.scene, model, explainer="saliency", table_only=True),
+    }[name]
+    if name == "classify" and os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize < SIDE**2:
+        pytest.skip("needs 10 GB free, which are not used")
+    started, reached = time.monotonic(), []
+
+    def at_work(fraction: float, text: str, seconds_left: float | None) -> None:
+        if text.startswith(("Classifying", "Explaining")):
+            reached.append(time.monotonic())
+
+    with pytest.raises(EngineError) as caught:
+        engine.run(job, on_progress=at_work, is_cancelled=lambda: len(reached) >= 5)
+    seconds = time.monotonic() - reached[-1]
+    print(f"{name}: at work after {reached[0] - started:.1f} s, cancelled in {seconds:.2f} s")
+    assert caught.value.kind == "cancelled"
+    assert reached[0] - started < 30 and seconds < 2
+    assert os.listdir(tmp_path) == []
+    if engine.pid:
+        assert peak_bytes(engine.pid) < 2 * GIGABYTE
