@@ -189,8 +189,9 @@ def test_any_flipped_bit_is_noticed(saved, tmp_path, place: float, bit: int, in_
 
 
 def test_changed_weights_are_told(saved) -> None:
-    path = saved[0]
-    rewrite(path, lambda tensors, card: tensors["network.body.9.bias"].add_(0.5))
+    path, network, _ = saved
+    last = f"network.body.{len(network.body) - 1}.bias"
+    rewrite(path, lambda tensors, card: tensors[last].add_(0.5))
     refused(path, "changed after it was written")
 
 

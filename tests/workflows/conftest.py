@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,13 @@ SIZE = 56
 def pytest_configure(config: pytest.Config) -> None:
     # affine 2 and rasterio know no other operator than the one that affine 3 means to retire.
     config.addinivalue_line("filterwarnings", "ignore:Use `@` matmul:PendingDeprecationWarning")
+    config.addinivalue_line("filterwarnings", "ignore::rasterio.errors.NotGeoreferencedWarning")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Jobs this small are slower on several threads, much so on a busy machine."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -83,6 +91,7 @@ def demo(
         classes = dataset.read()
     kept = np.random.default_rng(0).random(classes.shape) < 0.2
     labels = copy_raster(files["label_raster"], folder / "few.tif", np.where(kept, classes, 0))
+    shutil.copy(files["label_raster"] + ".aux.xml", labels + ".aux.xml")  # the names of the classes
     points = write_points(folder / "points.geojson", labels)
     return SimpleNamespace(
         raster=files["raster"], label_raster=labels, points=points, all_classes=files["label_raster"]
@@ -126,9 +135,3 @@ def run_classify(context: Context) -> Callable[..., SimpleNamespace]:
         return SimpleNamespace(value=value, paths=paths, **arrays)
 
     return run
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _two_threads() -> None:
-    """Equal seeds give equal weights only where the number of threads is the same."""
-    torch.set_num_threads(2)
