@@ -61,7 +61,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
-STUDIES = (Study("spectral_cnn", 96, 48, 16, 8), Study("hybrid_cnn", 64, 24, 8, 6))
+STUDIES = (Study("spectral_cnn", 64, 32, 12, 6), Study("hybrid_cnn", 64, 16, 4, 6))
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,11 @@ class Site:
         files = simulate(DemoDataJob("hyperspectral", str(folder / "scene"), size, seed), _quiet())["files"]
         truth = json.loads(Path(files["truth"]).read_text(encoding="utf-8"))
         labels = json.loads(Path(files["labels"]).read_text(encoding="utf-8"))
-        for feature in labels["features"]:
-            x, y = feature["geometry"]["coordinates"]
-            (x,), (y,) = transform("EPSG:4326", open_scene(files["raster"]).grid.crs, [x], [y])
-            feature["geometry"]["coordinates"] = [x, y]
+        geometries = [feature["geometry"] for feature in labels["features"]]
+        longitudes, latitudes = zip(*(geometry["coordinates"] for geometry in geometries))
+        places = transform("EPSG:4326", open_scene(files["raster"]).grid.crs, longitudes, latitudes)
+        for geometry, x, y in zip(geometries, *places):
+            geometry["coordinates"] = [x, y]
         points = folder / "points.geojson"
         points.write_text(json.dumps(labels), encoding="utf-8")
         return cls(files["raster"], str(points), truth)
