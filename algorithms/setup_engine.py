@@ -116,7 +116,8 @@ class SetupEngine(ExplanationAlgorithm):
             if action == "remove":
                 return self._remove(feedback)
             if given:
-                python, versions = os.path.abspath(given), versions_of(given, feedback.isCanceled)
+                python = os.path.abspath(given)
+                versions = versions_of(python, feedback.isCanceled)
             else:
                 python, versions = self._make(action, parameters, context, feedback)
         except SetupError as error:
@@ -182,6 +183,6 @@ class SetupEngine(ExplanationAlgorithm):
         feedback.pushInfo(
             tr("The engine in {folder} is removed.").format(folder=folder)
             if there
-            else tr("There was no engine to remove.")
+            else tr("There was no engine to remove; an interpreter that was given is forgotten.")
         )
         return {"PYTHON": "", "TORCH": "", "DEVICE": ""}

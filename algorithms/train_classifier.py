@@ -137,7 +137,7 @@ class TrainClassifier(EngineAlgorithm):
                 QgsProcessingParameterBoolean(
                     "CLASS_WEIGHTS", tr("Weigh classes by rarity"), Job.class_weights
                 ),
-                tr("Lets rare classes count as much as common ones."), advanced=True,
+                tr("Lets the pixels of rare classes count for more: by one over the root of their number."), advanced=True,
             ),
             choice("SPLIT", tr("Split"), SPLITS, Job.split,
                    tr("How test pixels are chosen: by spatial 'blocks', or at 'random', which flatters "
