@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, NamedTuple
@@ -42,7 +42,7 @@ class Attribution(NamedTuple):
     `values` (n, band, y, x), in the unit of the target's output (saliency: per unit of input).
     `reference` (n,): the target's output that the values start from; NaN where the method has none.
     `settled` bool (n,): False where refinement stopped at its cap.
-    `evaluations` (n,): gradient or output evaluations spent.
+    `evaluations` (n,): gradients or outputs evaluated, or segments of the path run backward.
     """
 
     values: Tensor
@@ -97,24 +97,29 @@ class Explainer:
         `tile` (band, y, x) with halo and `baseline` (band,) at prepared values; `weights` (class, y, x) and
         `wanted` bool (y, x) without halo. `tick` gets the number of pixels just done and may raise to stop.
         """
-        side = self.network.patch_size
-        patches = tile.unfold(1, side, 1).unfold(2, side, 1)
-        rows, cols = torch.nonzero(wanted, as_tuple=True)
         values = torch.full((len(tile), *wanted.shape), float("nan"))
         reference = torch.full(wanted.shape, float("nan"))
         settled = torch.ones(wanted.shape, dtype=torch.bool)
         evaluations = 0
-        for batch in torch.arange(len(rows)).split(self.batch_size()):
-            row, col = rows[batch], cols[batch]
-            x = patches[:, row, col].movedim(1, 0).contiguous()
-            start = baseline[:, None, None].expand_as(x)
-            result = self.attribute(x, start, weights[:, row, col].T.contiguous())
-            values[:, row, col] = result.values.sum((2, 3)).T.cpu()
-            reference[row, col] = result.reference.cpu()
-            settled[row, col] = result.settled
+        for rows, cols, result in self.attributions(tile, baseline, weights, wanted):
+            values[:, rows, cols] = result.values.sum((2, 3)).T.cpu()
+            reference[rows, cols] = result.reference.cpu()
+            settled[rows, cols] = result.settled
             evaluations += int(result.evaluations.sum())
-            tick(len(batch))
+            tick(len(rows))
         return TileAttribution(values, reference, settled, evaluations)
+
+    def attributions(
+        self, tile: Tensor, baseline: Tensor, weights: Tensor, wanted: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, Attribution]]:
+        """Yield rows and columns (n,) of wanted pixels with what explains them, batch by batch.
+
+        Arguments as those of `attribute_tile`. Methods in which overlapping patches share work override it.
+        """
+        for rows, cols in batches(wanted, self.batch_size()):
+            x = patches_at(tile, rows, cols, self.network.patch_size)
+            start = baseline[:, None, None].expand_as(x)
+            yield rows, cols, self.attribute(x, start, weights[:, rows, cols].T.contiguous())
 
     def batch_size(self) -> int:
         """How many patches at once keep the activations of all layers within the memory of a batch."""
@@ -142,3 +147,15 @@ class Explainer:
         if reference is None:
             reference = torch.full((n,), float("nan"), device=values.device)
         return Attribution(values, reference, torch.ones(n, dtype=torch.bool), torch.full((n,), evaluations))
+
+
+def batches(wanted: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the rows and columns of the wanted pixels (y, x), up to `size` at a time."""
+    rows, cols = torch.nonzero(wanted, as_tuple=True)
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size], cols[start : start + size]
+
+
+def patches_at(tile: Tensor, rows: Tensor, cols: Tensor, side: int) -> Tensor:
+    """Return the patches (n, band, side, side) of a tile (band, y, x) with halo around pixels of it."""
+    return tile.unfold(1, side, 1).unfold(2, side, 1)[:, rows, cols].movedim(1, 0).contiguous()

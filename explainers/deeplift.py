@@ -6,18 +6,16 @@ import torch
 from torch import Tensor
 
 from .base import Attribution, Explainer
-from .secant import path_multipliers, pulled_back, segments_between
+from .secant import Paths, pulled_back
 
 
 class DeepLift(Explainer):
     """One secant from baseline to input; Shrikumar et al. 2017, arXiv:1704.02685, rescale rule."""
 
     def attribute(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Attribution:
-        ends = torch.tensor([0.0, 1.0], device=x.device)
+        ends = torch.tensor([0.0, 1.0])
         front = self.network.front
-        rows = path_multipliers(
-            self.network, front(baseline), front(x), ends, weights, segments_between(ends)
-        )[:, 0]  # fmt: skip
+        rows = Paths(self.network, front(baseline), front(x), ends).multipliers(weights)[:, 0]
         return self.plain(pulled_back(self.network, x, baseline, rows), self.output(baseline, weights), 2)
 
     @property

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from .base import Attribution, Explainer
+from ..models.networks import PatchNetwork
+from .base import Attribution, Explainer, Options, batches, patches_at
+from .operations import body_operations
 from .path_mesh import PathMesh
-from .secant import path_multipliers, path_of, pulled_back, segments_between
+from .secant import Paths, path_of, pulled_back
+from .tile_path import TilePath, pieces
 
-FIRST_SEGMENTS = 6
-# The finer of two levels is three times nearer to the integral than the coarser (benchmarks/README.md), so
-# that a change of twice the tolerance between them means an error within the tolerance.
-_CHANGE_PER_TOLERANCE = 2.0
+# Segments to begin with, to choose from.
+_FIRST = (8, 10, 12, 16, 24, 32)
+# Of two levels the finer is about 3.6 times nearer to the integral (benchmarks/README.md). Going on from it
+# by a quarter of the change leaves a third of the change as error: 2.5 times the tolerance is well within.
+_BEYOND = 0.25
+_CHANGE_PER_TOLERANCE = 2.5
+
+
+class Levels(NamedTuple):
+    """Two levels of segments of n paths, the finer with twice as many.
+
+    `coarser` and `finer` multipliers (n, ...) at the front's output; `reference` and `difference` (n,) of
+    the target's output.
+    """
+
+    coarser: Tensor
+    finer: Tensor
+    reference: Tensor
+    difference: Tensor
 
 
 class IntegratedGradients(Explainer):
@@ -21,82 +43,138 @@ class IntegratedGradients(Explainer):
 
     With `steps`, Gauss-Legendre quadrature of the gradient at that many nodes. Without, secants over
     segments of the path (see `secant`), doubled per patch until the residual is within `tolerance` of the
-    output's difference and the sums per band change by no more than twice `tolerance` between two levels.
-    `learn` puts the segments where, on a sample, the path bends most.
+    output's difference and the sums per band change by no more than `tolerance` allows between two levels.
+    `learn` puts the segments where, on a sample, the path bends most, and begins with as many as cost
+    least in the end.
     """
 
-    mesh = PathMesh()
+    def __init__(self, network: PatchNetwork, options: Options) -> None:
+        super().__init__(network, options)
+        self.mesh = PathMesh()
+        self.first = self._first_choices()[-1]
+
+    def _first_choices(self) -> list[int]:
+        choices = [segments for segments in _FIRST if segments <= self.options.max_steps]
+        return choices or [max(2, self.options.max_steps // 2 * 2)]
 
     @property
     def evaluations_at_once(self) -> int:
-        # Two levels of segments go backward at a time.
-        return self.options.steps or 3 * FIRST_SEGMENTS
+        # The points go forward, the segments between them backward.
+        return self.options.steps or 2 * self.first
 
     def learn(self, x: Tensor, baseline: Tensor, weights: Tensor) -> None:
-        if not self.options.steps:
-            self.mesh = PathMesh.learned(self.network, x, baseline, weights)
+        if self.options.steps:
+            return
+        self.mesh = PathMesh.learned(self.network, x, baseline, weights)
+        cost = {}
+        for segments in self._first_choices():
+            self.first = segments
+            levels = self._first_levels(x, baseline, weights)
+            settled = self._refined(x, baseline, weights, levels, most=self.first).settled
+            # Forward and backward, at these two levels and, where they do not settle, at the next.
+            cost[segments] = 2.5 * segments + 4 * segments * float((~settled).float().mean())
+        self.first = min(cost, key=lambda segments: cost[segments])
 
     def attribute(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Attribution:
-        reference = self.output(baseline, weights)
         if self.options.steps:
-            return self.plain(self._quadrature(x, baseline, weights), reference, self.options.steps)
-        n = len(x)
-        difference = self.output(x, weights) - reference
-        start, end = self.network.front(baseline), self.network.front(x)
-        segments = 2 * FIRST_SEGMENTS
-        coarser, values = self._two_levels(x, baseline, start, end, weights, segments)
-        settled = self.settled(coarser, values.sum((2, 3)), difference)
-        evaluations = torch.full((n,), segments + 1)
-        left = torch.nonzero(~settled)[:, 0]
-        while len(left) and 2 * segments <= self.options.max_steps:
-            segments *= 2
-            at_once = max(1, n * self.evaluations_at_once // segments)
-            finer = torch.cat([
-                self._level(x[part], baseline[part], start[part], end[part], weights[part], segments)
-                for part in left.split(at_once)
-            ])  # fmt: skip
-            done = self.settled(values[left].sum((2, 3)), finer.sum((2, 3)), difference[left])
-            values[left] = finer
-            settled[left] = done
-            evaluations[left.cpu()] += segments + 1
-            left = left[~done]
-        return Attribution(values, reference, settled.cpu(), evaluations)
+            values = self._quadrature(x, baseline, weights)
+            return self.plain(values, self.output(baseline, weights), self.options.steps)
+        return self._refined(x, baseline, weights, self._first_levels(x, baseline, weights))
 
-    def settled(self, coarser: Tensor, finer: Tensor, difference: Tensor) -> Tensor:
-        """Return bool (n,): two levels (n, band) agree and the finer adds up to the difference (n,)."""
+    def attributions(
+        self, tile: Tensor, baseline: Tensor, weights: Tensor, wanted: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, Attribution]]:
+        """As `Explainer.attributions`; overlapping patches share what runs forward, where that is cheaper."""
+        if self.options.steps or self.network.patch_size == 1:
+            yield from super().attributions(tile, baseline, weights, wanted)
+            return
+        side = self.network.patch_size
+        positions = self.mesh.positions(self.first)
+        for top, left, height, width in pieces(
+            self.network, wanted.shape, len(positions), self.options.memory
+        ):
+            inner = (slice(top, top + height), slice(left, left + width))
+            outer = (slice(None), slice(top, top + height + side - 1), slice(left, left + width + side - 1))
+            part, weight, pixels = tile[outer], weights[:, *inner], wanted[inner]
+            if int(pixels.sum()) * self._cost(1, 1) <= self._cost(height, width):
+                found = super().attributions(part, baseline, weight, pixels)
+            else:
+                found = self._sharing(part, baseline, weight, pixels, positions)
+            for rows, cols, result in found:
+                yield rows + top, cols + left, result
+
+    def _sharing(
+        self, tile: Tensor, baseline: Tensor, weights: Tensor, wanted: Tensor, positions: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, Attribution]]:
+        """As `attributions`, with one forward run for all the pixels."""
+        path = TilePath(self.network, tile, baseline, positions)
+        slopes = [path.slopes(stride) for stride in (2, 1)]
+        for rows, cols in batches(wanted, self.batch_size()):
+            x = patches_at(tile, rows, cols, self.network.patch_size)
+            weight = weights[:, rows, cols].T.contiguous()
+            coarser, finer = (path.multipliers(each, rows, cols, weight[:, :, None, None]) for each in slopes)
+            start, end = ((path.outputs[point][:, rows, cols].T * weight).sum(1) for point in (0, -1))
+            levels = Levels(coarser, finer, start, end - start)
+            yield rows, cols, self._refined(x, baseline[:, None, None].expand_as(x), weight, levels)
+
+    @cache  # noqa: B019, an explainer lives as long as its job
+    def _cost(self, height: int, width: int) -> int:
+        return body_operations(self.network, height, width)
+
+    def settled(self, coarser: Tensor, finer: Tensor, values: Tensor, difference: Tensor) -> Tensor:
+        """Return bool (n,): two levels' sums (n, band) agree and `values` add up to the difference (n,)."""
         tolerance = self.options.tolerance
-        total = finer.abs().sum(1)
-        residual = (difference - finer.sum(1)).abs()
+        total = values.abs().sum(1)
+        residual = (difference - values.sum(1)).abs()
         # Sums of float32 can't be told apart below this, where a difference is nearly nothing.
         rounding = 1e-5 * total
         return ((finer - coarser).abs().sum(1) <= _CHANGE_PER_TOLERANCE * tolerance * total) & (
             residual <= tolerance * difference.abs() + rounding
         )
 
-    def _two_levels(
-        self, x: Tensor, baseline: Tensor, start: Tensor, end: Tensor, weights: Tensor, segments: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the sums per band (n, band) at half the segments and the attributions at all of them."""
-        positions = self.mesh.positions(segments).to(x)
-        both = [segments_between(positions, stride) for stride in (2, 1)]
-        joined = type(both[0])(*(torch.cat(parts) for parts in zip(*both)))
-        rows = path_multipliers(self.network, start, end, positions, weights, joined)
-        coarse = torch.einsum("ns...,s->n...", rows[:, : segments // 2], both[0].lengths)
-        fine = torch.einsum("ns...,s->n...", rows[:, segments // 2 :], both[1].lengths)
-        return (
-            pulled_back(self.network, x, baseline, coarse).sum((2, 3)),
-            pulled_back(self.network, x, baseline, fine),
-        )
+    def _first_levels(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Levels:
+        paths = self._paths(x, baseline, self.first)
+        coarser, finer = (paths.multipliers(weights, stride).sum(1) for stride in (2, 1))
+        start, end = ((paths.outputs[:, point] * weights).sum(1) for point in (0, -1))
+        return Levels(coarser, finer, start, end - start)
 
-    def _level(
-        self, x: Tensor, baseline: Tensor, start: Tensor, end: Tensor, weights: Tensor, segments: int
-    ) -> Tensor:
-        positions = self.mesh.positions(segments).to(x)
-        between = segments_between(positions)
-        rows = path_multipliers(self.network, start, end, positions, weights, between)
-        return pulled_back(
-            self.network, x, baseline, torch.einsum("ns...,s->n...", rows, between.lengths)
-        )  # fmt: skip
+    def _paths(self, x: Tensor, baseline: Tensor, segments: int) -> Paths:
+        front = self.network.front
+        return Paths(self.network, front(baseline), front(x), self.mesh.positions(segments))
+
+    def _refined(
+        self, x: Tensor, baseline: Tensor, weights: Tensor, levels: Levels, most: int | None = None
+    ) -> Attribution:
+        """Return the attributions of the first levels, with more segments where they have not settled.
+
+        With up to `most` segments, those of the options if it is not given.
+        """
+        segments, most = self.first, most or self.options.max_steps
+        coarser, finer = (pulled_back(self.network, x, baseline, rows) for rows in levels[:2])
+        values, settled = self._judged(coarser, finer, levels.difference)
+        evaluations = torch.full((len(x),), segments + segments // 2)
+        left = torch.nonzero(~settled)[:, 0]
+        coarser = finer[left]
+        while len(left) and 2 * segments <= most:
+            segments *= 2
+            at_once = max(1, self.batch_size() * self.first // segments)
+            finer = torch.cat([
+                self._level(x[part], baseline[part], weights[part], segments) for part in left.split(at_once)
+            ])  # fmt: skip
+            values[left], settled[left] = self._judged(coarser, finer, levels.difference[left])
+            evaluations[left.cpu()] += segments
+            coarser, left = finer[~settled[left]], left[~settled[left]]
+        return Attribution(values, levels.reference, settled.cpu(), evaluations)
+
+    def _judged(self, coarser: Tensor, finer: Tensor, difference: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the attributions (n, band, y, x) of two levels, and whether they have settled (n,)."""
+        values = torch.lerp(coarser, finer, 1 + _BEYOND)
+        sums = (maps.sum((2, 3)) for maps in (coarser, finer, values))
+        return values, self.settled(*sums, difference)
+
+    def _level(self, x: Tensor, baseline: Tensor, weights: Tensor, segments: int) -> Tensor:
+        rows = self._paths(x, baseline, segments).multipliers(weights).sum(1)
+        return pulled_back(self.network, x, baseline, rows)
 
     def _quadrature(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Tensor:
         nodes, shares = np.polynomial.legendre.leggauss(self.options.steps)

@@ -72,7 +72,8 @@ class Occlusion(Explainer):
         height = max(1, self.options.memory // (self._bytes_of_patch * wanted.shape[1]))
         for top in range(0, len(wanted), height):
             piece = tile[:, top : top + height + side - 1]
-            strips.append(self._occlude(piece, baseline, weights[:, top : top + height], tick))
+            pixels = int(wanted[top : top + height].sum())
+            strips.append(self._occlude(piece, baseline, weights[:, top : top + height], pixels, tick))
         hidden = ~wanted
         values = torch.cat(strips, 1).masked_fill(hidden, float("nan"))
         reference = (self._uniform_logits(baseline)[:, None, None] * weights).sum(0)
@@ -89,9 +90,9 @@ class Occlusion(Explainer):
         return self.network.logits(baseline[None, :, None, None].expand(-1, -1, side, side)).flatten()
 
     def _occlude(
-        self, tile: Tensor, baseline: Tensor, weights: Tensor, tick: Callable[[int], None]
+        self, tile: Tensor, baseline: Tensor, weights: Tensor, pixels: int, tick: Callable[[int], None]
     ) -> Tensor:
-        """Return the patch sums (band, y, x) of all pixels of a strip."""
+        """Return the patch sums (band, y, x) of all pixels of a strip, in which so many are wanted."""
 
         def output(values: Tensor) -> Tensor:
             return (self.network.logits(values[None])[0] * weights).sum(0)
@@ -106,7 +107,7 @@ class Occlusion(Explainer):
             hidden[span] = baseline[span, None, None]
             total[span] += before - output(hidden)
             covered[span] += 1
-            tick(before.numel() * (number + 1) // len(spans) - before.numel() * number // len(spans))
+            tick(pixels * (number + 1) // len(spans) - pixels * number // len(spans))
         return total / covered.clamp_min(1) * side**2 / self.cells(bands, side)
 
 

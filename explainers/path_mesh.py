@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..models.networks import PatchNetwork
-from .secant import path_multipliers, pulled_back, segments_between
+from .secant import Paths, pulled_back
 
 _SEGMENTS = 16
 _ROUNDS = 3
@@ -61,10 +61,7 @@ def _bends(network: PatchNetwork, x: Tensor, baseline: Tensor, weights: Tensor, 
 
 def _parts(network: PatchNetwork, x: Tensor, baseline: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
     """Return (segment, band): each segment's part of the attribution of one patch."""
-    ends = ends.to(x.device)
-    between = segments_between(ends)
     start, end = network.front(baseline), network.front(x)
-    rows = path_multipliers(network, start, end, ends, weights, between)[0]
-    rows = rows * between.lengths.reshape(-1, *[1] * (rows.dim() - 1))
+    rows = Paths(network, start, end, ends).multipliers(weights)[0]
     inputs, base = (t.expand(len(rows), -1, -1, -1) for t in (x, baseline))
     return pulled_back(network, inputs, base, rows).sum((2, 3))

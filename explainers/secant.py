@@ -7,7 +7,7 @@ With one segment that is DeepLIFT. With many the sum tends to integrated gradien
 Yan 2017, arXiv:1703.01365), faster than sampled gradients do, because a ReLU that opens within a segment
 counts for the part of it in which it is open; and it is complete at any number of segments.
 
-The points are run forward once; any set of segments between them is then run backward by the transposed
+The points are run forward once; the segments between any of them are then run backward by the transposed
 layers, without the automatic differentiation's second look at every point.
 """
 
@@ -22,54 +22,28 @@ from torch import Tensor, nn
 from ..models.networks import PatchNetwork
 from .transposed import transposed
 
-# Differences below this are rounding: the derivative in the middle is taken instead of the secant.
-_SMALLEST = 1e-6
-
-
-class Segments(NamedTuple):
-    """Segments of a path by the numbers of the points at their ends; `lengths` as shares of the path."""
-
-    starts: Tensor
-    ends: Tensor
-    lengths: Tensor
+# Keeps a segment of no length from a division by zero; far below any difference that float32 can hold.
+_TINY = 1e-30
 
 
 class Trace(NamedTuple):
-    """What a forward run leaves: what went into the ReLUs, and the shapes of one row around each layer."""
+    """What a forward run leaves: what went into the ReLUs, each layer's shapes of one row, the output."""
 
     into_relus: list[Tensor]
     shapes: list[torch.Size]
-
-
-def segments_between(positions: Tensor, stride: int = 1) -> Segments:
-    """Return the segments between every `stride`-th of the positions (points,)."""
-    points = torch.arange(0, len(positions), stride, device=positions.device)
-    return Segments(points[:-1], points[1:], positions[points].diff())
-
-
-def path_of(start: Tensor, end: Tensor, positions: Tensor) -> Tensor:
-    """Points (n, points, ...) of the paths from `start` to `end` (n, ...) at `positions` (points,)."""
-    t = positions.reshape(1, -1, *[1] * (start.dim() - 1))
-    return start[:, None] + t * (end - start)[:, None]
+    output: Tensor
 
 
 def trace(network: PatchNetwork, z: Tensor) -> Trace:
     """Run the body on front outputs (n, ...) and keep what went into each ReLU."""
     shapes, into_relus = [], []
+    z = z.contiguous(memory_format=torch.channels_last if z.dim() == 4 else torch.channels_last_3d)
     for layer in network.body:
         shapes.append(z.shape[1:])
         if isinstance(layer, nn.ReLU):
             into_relus.append(z)
         z = layer(z)
-    return Trace(into_relus, [*shapes, z.shape[1:]])
-
-
-def secants(path: Tensor, segments: Segments) -> Tensor:
-    """Secants (n, segment, ...) of a ReLU between the points of paths (n, point, ...)."""
-    first, last = path[:, segments.starts], path[:, segments.ends]
-    step = last - first
-    slope = (last.clamp_min(0) - first.clamp_min(0)) / step
-    return torch.where(step.abs() < _SMALLEST, (first + last > 0).to(path.dtype), slope)
+    return Trace(into_relus, [*shapes, z.shape[1:]], z)
 
 
 def multipliers(
@@ -77,42 +51,73 @@ def multipliers(
 ) -> Tensor:
     """Run rows backward from the logits to the front's output, (row, ...).
 
-    `weights` (row, class) of the logits; `slopes(i)` gives the i-th ReLU's slopes (row, ...); `shapes` are
-    those of one row at each layer's input and at the end.
+    `weights` (row, class) or (row, class, y, x) of the logits; `slopes(i)` makes the i-th ReLU's slopes
+    (row, ...), to be overwritten; `shapes` are those of one row at each layer's input and at the end.
     """
     rows = weights.reshape(len(weights), *shapes[-1])
     relu = sum(isinstance(layer, nn.ReLU) for layer in network.body)
     for layer, shape in zip(reversed(network.body), reversed(shapes[:-1])):
         if isinstance(layer, nn.ReLU):
             relu -= 1
-            rows = rows * slopes(relu)
+            # In place in the slopes: they lie as the forward run did, with channels last, which is fastest.
+            rows = slopes(relu).mul_(rows)
         else:
             rows = transposed(layer, rows, shape)
     return rows
 
 
-def path_multipliers(
-    network: PatchNetwork, start: Tensor, end: Tensor, positions: Tensor, weights: Tensor, segments: Segments
-) -> Tensor:
-    """Multipliers (n, segment, ...) at the front's output, for paths between front outputs (n, ...)."""
-    n, points = len(start), len(positions)
-    run = trace(network, path_of(start, end, positions).flatten(0, 1))
+def path_of(start: Tensor, end: Tensor, positions: Tensor) -> Tensor:
+    """Points (n, points, ...) of the paths from `start` to `end` (n, ...) at `positions` (points,)."""
+    return torch.lerp(start[:, None], end[:, None], positions.reshape(1, -1, *[1] * (start.dim() - 1)))
 
-    def slopes(relu: int) -> Tensor:
-        return secants(run.into_relus[relu].unflatten(0, (n, points)), segments).flatten(0, 1)
 
-    count = len(segments.starts)
-    rows = multipliers(network, run.shapes, slopes, weights.repeat_interleave(count, 0))
-    return rows.unflatten(0, (n, count))
+def secants(path: Tensor, stride: int = 1) -> Tensor:
+    """Secants (n, segment, ...) of a ReLU between every `stride`-th of the points (n, point, ...).
+
+    (max(z1, 0) - max(z0, 0)) / (z1 - z0) is the larger of the two over their distance, held between 0 and
+    1: no difference of nearly equal numbers is divided, and where z1 = z0 it is the derivative.
+    """
+    first, last = path[:, :-1:stride], path[:, stride::stride]
+    distance = (last - first).abs_().add_(_TINY)
+    return torch.maximum(first, last).div_(distance).clamp_(0, 1)
+
+
+class Paths:
+    """Straight paths between front outputs `start` and `end` (n, ...), run forward at `positions`.
+
+    `outputs` (n, point, class): the logits.
+    """
+
+    def __init__(self, network: PatchNetwork, start: Tensor, end: Tensor, positions: Tensor) -> None:
+        positions = positions.to(start)
+        self._network, self._positions = network, positions
+        self._count = len(start)
+        self._trace = trace(network, path_of(start, end, positions).flatten(0, 1))
+        self.outputs = self._trace.output.flatten(1).unflatten(0, (len(start), -1))
+
+    def multipliers(self, weights: Tensor, stride: int = 1) -> Tensor:
+        """Return the multipliers at the front's output (n, segment, ...), each times its segment's length.
+
+        The segments lie between every `stride`-th point; `weights` (n, class) are those of the logits.
+        """
+        lengths = self._positions[::stride].diff()
+
+        def slopes(relu: int) -> Tensor:
+            path = self._trace.into_relus[relu].unflatten(0, (self._count, -1))
+            return secants(path, stride).flatten(0, 1)
+
+        rows = multipliers(
+            self._network, self._trace.shapes, slopes, (weights[:, None] * lengths[:, None]).flatten(0, 1)
+        )
+        return rows.unflatten(0, (self._count, -1))
 
 
 def pulled_back(network: PatchNetwork, x: Tensor, baseline: Tensor, rows: Tensor) -> Tensor:
     """Attributions (n, band, y, x): multipliers (n, ...) through the front, times x - baseline."""
-    side = network.patch_size
     shapes, z = [], x[:1]
     for layer in network.front:
         shapes.append(z.shape[1:])
         z = layer(z)
     for layer, shape in zip(reversed(network.front), reversed(shapes)):
         rows = transposed(layer, rows, shape)
-    return rows.reshape(len(x), -1, side, side) * (x - baseline)
+    return rows.reshape(x.shape) * (x - baseline)

@@ -115,8 +115,10 @@ class PatchNetwork(nn.Module):
 
     def as_map(self, output: Tensor, n: int, height: int, width: int) -> Tensor:
         """Shape the body's output as a map (n, class, y, x) for an input of `height` x `width`."""
-        if output.dim() == 4:
+        less = self.patch_size - 1
+        if output.shape[-2:] == (height - less, width - less):
             return output
+        # Networks of single spectra have every pixel as a sample.
         return output.reshape(n, height, width, -1).permute(0, 3, 1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,8 +138,8 @@ def spectral_cnn(
     body = nn.Sequential(
         nn.ReLU(), nn.Conv2d(24, 32, (1, kernels[1])),
         nn.ReLU(), nn.Conv2d(32, 32, (1, kernels[2])),
-        nn.ReLU(), nn.Flatten(), nn.Linear(32 * length, 64),
-        nn.ReLU(), nn.Dropout(0.4), nn.Linear(64, classes),
+        nn.ReLU(), nn.Conv2d(32, 64, (1, length)),
+        nn.ReLU(), nn.Dropout(0.4), nn.Conv2d(64, classes, 1),
     )  # fmt: skip
     return PatchNetwork(bands, classes, 1, normalisation, front, body)
 
@@ -193,4 +195,9 @@ SMALLEST_PATCH = {"spectral_cnn": 1, "spatial_cnn": 1, "hybrid_cnn": 9}
 
 def build(architecture: str, **options: Any) -> PatchNetwork:
     """Make the network `architecture` with fresh weights; KeyError where the name is unknown."""
-    return ARCHITECTURES[architecture](**options)
+    network = ARCHITECTURES[architecture](**options)
+    # Convolutions run up to twice as fast with the channels last in memory.
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in network.parameters():
+        weight.data = weight.data.contiguous(memory_format=formats.get(weight.dim(), torch.contiguous_format))
+    return network
