@@ -111,6 +111,12 @@ def test_the_best_epoch_is_kept(make_samples) -> None:
     accuracies = [epoch.validation_accuracy for epoch in history]
     assert len(held_out) == 16 and min(accuracies) < max(accuracies)
     assert accuracy(network, samples, held_out) == max(accuracies)
+    last_best = [epoch for epoch in history if epoch.validation_accuracy == max(accuracies)][-1]
+    chosen = torch.from_numpy(held_out)
+    with torch.no_grad():
+        logits = network(samples.patches(chosen)).flatten(1)
+    loss = torch.nn.functional.cross_entropy(logits, samples.classes[chosen])
+    assert float(loss) == pytest.approx(last_best.validation_loss, rel=1e-5)
 
 
 def test_without_enough_samples_nothing_is_held_out(make_samples) -> None:

@@ -164,6 +164,19 @@ def test_a_hole_changes_only_pixels_whose_patch_holds_it(
     assert changed.min(0).tolist() >= [16, 20] and (changed.max(0) <= [24, 28]).all()
 
 
+def test_a_neighbour_without_one_band_counts_as_the_mean_spectrum(
+    demo, hybrid_model, run_classify, copy_raster, tmp_path
+) -> None:
+    with rasterio.open(demo.raster) as dataset:
+        values = dataset.read()
+    values[40, 20, 24] = -32768
+    path = copy_raster(demo.raster, tmp_path / "hole.tif", values)
+    result = run_classify(path, hybrid_model, tmp_path)
+    rows, cols = np.array([20, 18, 24, 21]), np.array([25, 22, 28, 24])
+    expected = per_patch(path, load_model(hybrid_model, PIXEL_CLASSIFICATION), rows, cols)
+    np.testing.assert_allclose(result.probabilities[:, rows, cols], expected, atol=1e-5)
+
+
 def test_a_scene_without_georeference_gives_maps_without_one(
     demo, spectral_model, run_classify, copy_raster, tmp_path
 ) -> None:
