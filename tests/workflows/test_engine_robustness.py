@@ -138,7 +138,7 @@ def with_earlier_outputs(folder: Path) -> Path:
 
 
 class WhenAtWork:
-    """Calls `act` once, when the job reports what it does in one of `words`, and keeps what was staged then."""
+    """Calls `act` once, when the job says that it does one of `words`, and keeps what was staged then."""
 
     def __init__(
         self, folder: Path, act: Callable[[], None] = lambda: None, words: tuple[str, ...] = AT_WORK
