@@ -137,7 +137,8 @@ class TrainClassifier(EngineAlgorithm):
                 QgsProcessingParameterBoolean(
                     "CLASS_WEIGHTS", tr("Weigh classes by rarity"), Job.class_weights
                 ),
-                tr("Lets the pixels of rare classes count for more: by one over the root of their number."), advanced=True,
+                tr("Lets rare classes count for more: by one over the root of their pixels' number."),
+                advanced=True,
             ),
             choice("SPLIT", tr("Split"), SPLITS, Job.split,
                    tr("How test pixels are chosen: by spatial 'blocks', or at 'random', which flatters "
