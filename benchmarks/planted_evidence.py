@@ -61,7 +61,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
-STUDIES = (Study("spectral_cnn", 64, 32, 12, 6), Study("hybrid_cnn", 64, 16, 4, 6))
+STUDIES = (Study("spectral_cnn", 64, 24, 6, 6), Study("hybrid_cnn", 64, 16, 4, 6))
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,7 @@ def measure(study: Study) -> list[str]:
                 for name in SETTINGS:
                     areas = site.areas(fresh, name, study.random_side)
                     control[name].append(float(np.mean(list(areas.values()))))
+            print(f"{study.architecture}, scene {seed}, random weights: {control}", file=sys.stderr)
     return [_row(name, found[name], control[name]) for name in SETTINGS]
 
 
