@@ -219,7 +219,7 @@ def test_an_explained_tile_lines_up_and_adds_up_to_the_output(engine, potsdam, r
 
 @torch.no_grad()
 def output_differences(model_path: str, spectra: np.ndarray) -> np.ndarray:
-    """Logits of the predicted classes of spectra (band, n) less those of the training mean, by the network."""
+    """Logits of the predicted classes of spectra (band, n) less those of the training mean."""
     model = load_model(model_path, PIXEL_CLASSIFICATION)
     pixels = torch.from_numpy(spectra.T.copy())[:, :, None, None]
     logits = model.network(pixels).flatten(1)
