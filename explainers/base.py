@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..models.networks import PatchNetwork
+from .costs import layer_bytes
 
 
 @dataclass(frozen=True)
@@ -121,21 +121,26 @@ class Explainer:
             start = baseline[:, None, None].expand_as(x)
             yield rows, cols, self.attribute(x, start, weights[:, rows, cols].T.contiguous())
 
-    def batch_size(self) -> int:
-        """How many patches at once keep the activations of all layers within the memory of a batch."""
-        return max(1, self.options.memory // (self.evaluations_at_once * self._bytes_of_patch))
+    @property
+    def sums_share_work(self) -> bool:
+        """Whether `class_sums` is there: sums over many pixels that cost less than the pixels one by one."""
+        return False
 
-    @cached_property
-    def _bytes_of_patch(self) -> int:
-        """Bytes of all layers' outputs for one patch, twice: going forward and coming back."""
-        side, device = self.network.patch_size, self.network.scaling.offset.device
-        z = torch.zeros(1, self.network.bands, side, side, device=device)
-        total = 0
-        with torch.no_grad():
-            for layer in (*self.network.front, *self.network.body):
-                z = layer(z)
-                total += z.numel() * z.element_size()
-        return 2 * total
+    def class_sums(
+        self, tile: Tensor, baseline: Tensor, weights: Tensor, groups: Tensor, count: int,
+        tick: Callable[[int], None],
+    ) -> Tensor:  # fmt: skip
+        """Return the attributions (count, band) summed over the patches of each group's pixels in a tile.
+
+        `groups` int (y, x) are -1 where a pixel is not wanted; the others as in `attribute_tile`.
+        """
+        raise NotImplementedError
+
+    def batch_size(self, side: int = 1) -> int:
+        """How many crops with a square output map keep all layers' outputs within the memory of a batch."""
+        # Twice: going forward and coming back.
+        bytes_each = 2 * self.evaluations_at_once * layer_bytes(self.network, side)
+        return max(1, self.options.memory // bytes_each)
 
     def output(self, x: Tensor, weights: Tensor) -> Tensor:
         """Target output (n,) of prepared patches (n, band, s, s)."""

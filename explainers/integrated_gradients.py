@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +11,14 @@ from torch import Tensor
 
 from ..models.networks import PatchNetwork
 from .base import Attribution, Explainer, Options, batches, patches_at
-from .operations import body_operations
+from .class_sums import class_sums
+from .costs import body_operations
 from .path_mesh import PathMesh
 from .secant import Paths, path_of, pulled_back
 from .tile_path import TilePath, pieces
 
 # Segments to begin with, to choose from.
-_FIRST = (8, 10, 12, 16, 24, 32)
+_FIRST = (8, 12, 16, 24)
 # Of two levels the finer is about 3.6 times nearer to the integral (benchmarks/README.md). Going on from it
 # by a quarter of the change leaves a third of the change as error: 2.5 times the tolerance is well within.
 _BEYOND = 0.25
@@ -58,6 +58,10 @@ class IntegratedGradients(Explainer):
         return choices or [max(2, self.options.max_steps // 2 * 2)]
 
     @property
+    def sums_share_work(self) -> bool:
+        return not self.options.steps and self.network.patch_size > 1
+
+    @property
     def evaluations_at_once(self) -> int:
         # The points go forward, the segments between them backward.
         return self.options.steps or 2 * self.first
@@ -85,23 +89,18 @@ class IntegratedGradients(Explainer):
         self, tile: Tensor, baseline: Tensor, weights: Tensor, wanted: Tensor
     ) -> Iterator[tuple[Tensor, Tensor, Attribution]]:
         """As `Explainer.attributions`; overlapping patches share what runs forward, where that is cheaper."""
-        if self.options.steps or self.network.patch_size == 1:
+        if not self.sums_share_work:
             yield from super().attributions(tile, baseline, weights, wanted)
             return
-        side = self.network.patch_size
         positions = self.mesh.positions(self.first)
-        for top, left, height, width in pieces(
-            self.network, wanted.shape, len(positions), self.options.memory
-        ):
-            inner = (slice(top, top + height), slice(left, left + width))
-            outer = (slice(None), slice(top, top + height + side - 1), slice(left, left + width + side - 1))
-            part, weight, pixels = tile[outer], weights[:, *inner], wanted[inner]
-            if int(pixels.sum()) * self._cost(1, 1) <= self._cost(height, width):
+        for inner, outer in pieces(self.network, wanted.shape, len(positions), self.options.memory):
+            part, weight, pixels = tile[:, *outer], weights[:, *inner], wanted[inner]
+            if int(pixels.sum()) * self._operations(1) <= self._operations(max(pixels.shape)):
                 found = super().attributions(part, baseline, weight, pixels)
             else:
                 found = self._sharing(part, baseline, weight, pixels, positions)
             for rows, cols, result in found:
-                yield rows + top, cols + left, result
+                yield rows + inner[0].start, cols + inner[1].start, result
 
     def _sharing(
         self, tile: Tensor, baseline: Tensor, weights: Tensor, wanted: Tensor, positions: Tensor
@@ -117,9 +116,25 @@ class IntegratedGradients(Explainer):
             levels = Levels(coarser, finer, start, end - start)
             yield rows, cols, self._refined(x, baseline[:, None, None].expand_as(x), weight, levels)
 
-    @cache  # noqa: B019, an explainer lives as long as its job
-    def _cost(self, height: int, width: int) -> int:
-        return body_operations(self.network, height, width)
+    def class_sums(
+        self, tile: Tensor, baseline: Tensor, weights: Tensor, groups: Tensor, count: int,
+        tick: Callable[[int], None],
+    ) -> Tensor:  # fmt: skip
+        """As `Explainer.class_sums`, with as many segments as `learn` begins with."""
+        positions = self.mesh.positions(self.first)
+        sums = torch.zeros(count, len(tile))
+        for inner, outer in pieces(self.network, groups.shape, len(positions), self.options.memory):
+            part, group = tile[:, *outer], groups[inner]
+            levels = min(group.shape).bit_length()
+            costs = [self._operations(2**level) for level in range(levels)]
+            path = TilePath(self.network, part, baseline, positions)
+            sums += class_sums(
+                path, part, baseline, weights[:, *inner], group, count, costs, self.batch_size, tick
+            )
+        return sums
+
+    def _operations(self, side: int) -> int:
+        return body_operations(self.network, side)
 
     def settled(self, coarser: Tensor, finer: Tensor, values: Tensor, difference: Tensor) -> Tensor:
         """Return bool (n,): two levels' sums (n, band) agree and `values` add up to the difference (n,)."""

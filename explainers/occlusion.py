@@ -69,7 +69,7 @@ class Occlusion(Explainer):
         if self.options.occlusion_window not in (0, side) and side > 1:
             return super().attribute_tile(tile, baseline, weights, wanted, tick)
         strips = []
-        height = max(1, self.options.memory // (self._bytes_of_patch * wanted.shape[1]))
+        height = max(1, self.batch_size() // wanted.shape[1])
         for top in range(0, len(wanted), height):
             piece = tile[:, top : top + height + side - 1]
             pixels = int(wanted[top : top + height].sum())

@@ -9,8 +9,8 @@ from torch import Tensor
 from ..models.networks import PatchNetwork
 from .secant import Paths, pulled_back
 
-_SEGMENTS = 16
-_ROUNDS = 3
+_SEGMENTS = 12
+_ROUNDS = 2
 # No stretch of the path is sampled less than this share of an even spacing.
 _LEAST_DENSITY = 0.1
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from ..models.networks import PatchNetwork
+from .costs import layer_bytes
 from .secant import multipliers, path_of, secants, trace
 
 
@@ -23,7 +23,7 @@ class TilePath:
 
     def __init__(self, network: PatchNetwork, tile: Tensor, baseline: Tensor, positions: Tensor) -> None:
         positions = positions.to(tile)
-        self._network, self._positions = network, positions
+        self.network, self._positions = network, positions
         start, end = (network.front(t[None]) for t in (baseline[:, None, None].expand_as(tile), tile))
         self._trace = trace(network, path_of(start, end, positions)[0])
         self.outputs = self._trace.output
@@ -41,13 +41,13 @@ class TilePath:
         count = len(slopes[0])
         lengths = self._positions[:: (len(self._positions) - 1) // count].diff()
         shapes = self._crop_shapes(weights.shape[-2:])
-        into_relus = [shape for shape, layer in zip(shapes, self._network.body) if isinstance(layer, nn.ReLU)]
+        into_relus = [shape for shape, layer in zip(shapes, self.network.body) if isinstance(layer, nn.ReLU)]
 
         def slopes_of(relu: int) -> Tensor:
             return _windows(slopes[relu], rows, cols, into_relus[relu][-2:]).flatten(0, 1)
 
         start = (weights[:, None] * lengths.reshape(-1, 1, 1, 1)).flatten(0, 1)
-        return multipliers(self._network, shapes, slopes_of, start).unflatten(0, (-1, count)).sum(1)
+        return multipliers(self.network, shapes, slopes_of, start).unflatten(0, (-1, count)).sum(1)
 
     def _crop_shapes(self, size: torch.Size) -> list[torch.Size]:
         """Return the shapes around each layer for a crop whose output map is of `size`."""
@@ -68,19 +68,19 @@ def _windows(maps: Tensor, rows: Tensor, cols: Tensor, size: torch.Size) -> Tens
 
 def pieces(
     network: PatchNetwork, size: torch.Size, points: int, memory: int
-) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (top, left, height, width) of pieces of an output map of `size`, row by row.
+) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Yield the rows and columns of pieces of an output map of `size`, without and with halo.
 
     They are as large as a forward run at so many points, with the slopes of its segments, takes no more
     than `memory` bytes.
     """
     halo = network.patch_size - 1
-    skeleton = deepcopy(network).to("meta")
-    z = skeleton.front(torch.empty(1, network.bands, halo + 1, halo + 1, device="meta"))
-    floats = sum(maps[0, ..., 0, 0].numel() for maps in trace(skeleton, z).into_relus)
-    # Points before and after the ReLU, slopes of two levels.
-    cells = memory / (4 * 3.5 * points * floats)
-    side = max(1, int(cells**0.5) - halo)
     height, width = size
+    side = 1
+    # Twice what goes through the layers at each point: the slopes of two levels take no less.
+    while side < max(size) and 2 * points * layer_bytes(network, side + 1) <= memory:
+        side += 1
     for top, left in itertools.product(range(0, height, side), range(0, width, side)):
-        yield top, left, min(side, height - top), min(side, width - left)
+        bottom, right = min(top + side, height), min(left + side, width)
+        inner = slice(top, bottom), slice(left, right)
+        yield inner, (slice(top, bottom + halo), slice(left, right + halo))

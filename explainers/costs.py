@@ -1,0 +1,35 @@
+"""What a network costs, counted from its layers without running them: operations and memory."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import lru_cache
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..models.networks import PatchNetwork
+
+
+@lru_cache(maxsize=256)
+def body_operations(network: PatchNetwork, side: int) -> int:
+    """Return the floating-point operations of the body, once forward, for a square output map."""
+    skeleton = deepcopy(network).to("meta")
+    halo = network.patch_size - 1
+    z = skeleton.front(torch.empty(1, network.bands, side + halo, side + halo, device="meta"))
+    with FlopCounterMode(display=False) as counter:
+        skeleton.body(z)
+    return counter.get_total_flops()
+
+
+@lru_cache(maxsize=256)
+def layer_bytes(network: PatchNetwork, side: int) -> int:
+    """Return the bytes of all layers' outputs for a square output map."""
+    skeleton = deepcopy(network).to("meta")
+    halo = network.patch_size - 1
+    z = torch.empty(1, network.bands, side + halo, side + halo, device="meta")
+    total = 0
+    for layer in (*skeleton.front, *skeleton.body):
+        z = layer(z)
+        total += z.numel() * z.element_size()
+    return total
