@@ -6,6 +6,9 @@
 # Each installs what it needs first (make env). PYTHON is the interpreter that the environments are
 # made with; that of the QGIS tests must be the one that QGIS uses.
 
+# The engine sets this for itself (engine/environment.py); tests and benchmarks run without it.
+export GOMP_SPINCOUNT ?= 1000
+
 PYTHON ?= /usr/bin/python3
 QGIS_PYTHON ?= /usr/bin/python3
 ROOMS = plugin algorithms engine workflows explainers models rasters
