@@ -18,7 +18,9 @@ from ..rasters.tiles import plan_tiles
 
 T = TypeVar("T")
 
-BLOCK = 256
+# Side of the largest tile, and of the blocks of the outputs: with tiles smaller than blocks, those of a wide
+# raster would be written several times. Tiles of 256 took 100 MB more at 50 bands.
+BLOCK = 128
 _SMALLEST_TILE = 32
 
 

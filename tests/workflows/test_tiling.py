@@ -20,7 +20,7 @@ from explanation_layers.workflows.tiling import BLOCK, map_tiles, read_tile, til
 
 @pytest.mark.parametrize(
     ("memory_mb", "bytes_per_pixel", "side"),
-    [(1024, 16_384, 128), (4096, 16_384, 256), (10**6, 1, 256), (1, 16_384, 32), (0, 10**9, 32)],
+    [(1024, 16_384, 128), (512, 16_384, 64), (10**6, 1, 128), (1, 16_384, 32), (0, 10**9, 32)],
 )
 def test_side_keeps_three_tiles_in_the_budget(memory_mb: int, bytes_per_pixel: int, side: int) -> None:
     assert tile_side(memory_mb, bytes_per_pixel) == side
