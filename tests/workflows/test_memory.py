@@ -149,7 +149,7 @@ def test_explaining_a_window_takes_under_2_gb_and_twice_the_window_no_more(
             assert grid_of(path) == (width, rows, tuple(extent(width, rows)), 32633)
         peaks.append(peak)
     assert max(peaks) < 2 * GIGABYTE
-    assert abs(peaks[1] - peaks[0]) < 0.1 * peaks[0]
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 def test_classifying_a_window_takes_under_2_gb_and_twice_the_window_no_more(huge, tmp_path):
@@ -162,7 +162,7 @@ def test_classifying_a_window_takes_under_2_gb_and_twice_the_window_no_more(huge
         peaks.append(run(job)[1])
         assert grid_of(path)[:2] == (width, 256)
     assert max(peaks) < 2 * GIGABYTE
-    assert abs(peaks[1] - peaks[0]) < 0.1 * peaks[0]
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 def test_outputs_of_the_whole_raster_that_fit_on_no_disk_are_refused_at_once(huge, engine, tmp_path):
