@@ -174,7 +174,7 @@ class IntegratedGradients(Explainer):
             segments *= 2
             at_once = max(1, self.batch_size() * self.first // segments)
             finer = torch.cat([
-                self._level(x[part], baseline[part], weights[part], segments) for part in left.split(at_once)
+                self.level(x[part], baseline[part], weights[part], segments) for part in left.split(at_once)
             ])  # fmt: skip
             values[left], settled[left] = self._judged(coarser, finer, levels.difference[left])
             evaluations[left.cpu()] += segments
@@ -184,10 +184,11 @@ class IntegratedGradients(Explainer):
     def _judged(self, coarser: Tensor, finer: Tensor, difference: Tensor) -> tuple[Tensor, Tensor]:
         """Return the attributions (n, band, y, x) of two levels, and whether they have settled (n,)."""
         values = torch.lerp(coarser, finer, 1 + _BEYOND)
-        sums = (maps.sum((2, 3)) for maps in (coarser, finer, values))
-        return values, self.settled(*sums, difference)
+        per_band = [maps.sum((2, 3)) for maps in (coarser, finer, values)]
+        return values, self.settled(per_band[0], per_band[1], per_band[2], difference)
 
-    def _level(self, x: Tensor, baseline: Tensor, weights: Tensor, segments: int) -> Tensor:
+    def level(self, x: Tensor, baseline: Tensor, weights: Tensor, segments: int) -> Tensor:
+        """Return the attributions (n, band, y, x) by so many segments, whether they settle or not."""
         rows = self._paths(x, baseline, segments).multipliers(weights).sum(1)
         return pulled_back(self.network, x, baseline, rows)
 

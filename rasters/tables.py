@@ -15,8 +15,8 @@ _THIRD = np.uint64(0x94D049BB133111EB)
 class BandRow(NamedTuple):
     """One class and band (both counted from 0); None where the band has no value in the class.
 
-    `share` is the mean absolute value over its sum across the bands of the class. `p10` and `p90` are of
-    the `sampled` pixels, the rest of all `pixels`.
+    `share` is the mean absolute value over its sum across the bands of the class. `mean` is of all
+    `pixels`, `mean_absolute` of `absolutes` pixels, `p10` and `p90` are of the `sampled` ones.
     """
 
     class_index: int
@@ -27,6 +27,7 @@ class BandRow(NamedTuple):
     p10: float | None
     p90: float | None
     pixels: int
+    absolutes: int
     sampled: int
 
 
@@ -44,6 +45,8 @@ class BandStatistics:
         self._sums = np.zeros((class_count, band_count))
         self._absolute = np.zeros((class_count, band_count))
         self._pixels = np.zeros((class_count, band_count), dtype=np.int64)
+        self._totals = np.zeros((class_count, band_count))
+        self._total_pixels = np.zeros(class_count, dtype=np.int64)
         self._hashes = [np.empty(0, np.uint64) for _ in range(class_count)]
         self._values = [np.empty((0, band_count), np.float32) for _ in range(class_count)]
 
@@ -59,6 +62,14 @@ class BandStatistics:
             for start in range(bounds[index], bounds[index + 1], _ROWS):
                 chosen = order[start : min(start + _ROWS, bounds[index + 1])]
                 self._add_to_class(index, values[chosen], hashes[chosen])
+
+    def add_totals(self, sums: np.ndarray, pixels: np.ndarray) -> None:
+        """Add sums (class, band) over so many pixels (class,), of which `add` gets a sample only.
+
+        The means are then of these.
+        """
+        self._totals += sums
+        self._total_pixels += pixels
 
     def rows(self) -> list[BandRow]:
         """Return a row per class and band, for the classes that have pixels."""
@@ -94,6 +105,10 @@ class BandStatistics:
             return []
         with np.errstate(invalid="ignore"):
             means, absolute = self._sums[index] / pixels, self._absolute[index] / pixels
+        every = pixels
+        if self._total_pixels[index]:
+            means = self._totals[index] / self._total_pixels[index]
+            every = np.full_like(pixels, self._total_pixels[index])
         total = np.nansum(absolute)
         shares = absolute / total if total else np.where(np.isnan(absolute), np.nan, 0.0)
         finite = np.where(np.isfinite(self._values[index]), self._values[index], np.nan)
@@ -109,11 +124,30 @@ class BandStatistics:
                 share=_known(shares[band]),
                 p10=_known(p10[band]),
                 p90=_known(p90[band]),
-                pixels=int(pixels[band]),
+                pixels=int(every[band]),
+                absolutes=int(pixels[band]),
                 sampled=int(sampled[band]),
             )
             for band in range(pixels.size)
         ]
+
+
+class PixelSample:
+    """Up to `size` pixels of each class, those whose keys have the smallest hashes."""
+
+    def __init__(self, class_count: int, size: int, seed: int = 0) -> None:
+        self._size, self._seed = size, seed
+        self._keys = [np.empty(0, np.int64) for _ in range(class_count)]
+
+    def add(self, classes: np.ndarray, keys: np.ndarray) -> None:
+        """Add pixels: classes int (n,) and a number per pixel as keys int64 (n,)."""
+        for index, kept in enumerate(self._keys):
+            found = np.concatenate([kept, keys[classes == index]])
+            self._keys[index] = found[np.argsort(_hashed(found, self._seed))[: self._size]]
+
+    def keys(self) -> np.ndarray:
+        """Return the keys of all classes, int64 (n,)."""
+        return np.concatenate(self._keys)
 
 
 def _known(value: float) -> float | None:

@@ -4,42 +4,33 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from rasterio.windows import Window
 from torch import Tensor
 
 from ..engine.jobs import AttributionJob
-from ..explainers.base import Explainer, Options
+from ..explainers.base import Options
 from ..explainers.registry import EXPLAINERS, make_explainer
 from ..models.files import Model
 from ..rasters.errors import InputError
-from ..rasters.labels import mask_of_features, window_of_features
+from ..rasters.labels import window_of_features
 from ..rasters.outputs import Outputs, check_space
 from ..rasters.scene import Scene
 from .attribution_outputs import AttributionWriters, Summary
-from .classify import class_logits
+from .attribution_sums import summarise_sums
+from .attribution_worker import AttributionWorker
 from .context import Context
-from .devices import resolve_device
+from .devices import resolve_device, workers
 from .fitting import check_has_data, no_data, open_pair
-from .record import lineage_tags, run_record, stage_records
+from .record import lineage_tags, run_record, stage_records, written_paths
 from .targets import Target, baseline_spectrum
-from .tiling import map_tiles, read_tile, tile_count, tile_side, within
+from .tiling import map_tiles, tile_count, tile_side, within
 
 # A tile is in memory as input, in parts, and as attribution: this many float32 copies of its bands.
 _COPIES = 5
-
-
-class TileResult(NamedTuple):
-    """A tile's maps as arrays: `values` (band, y, x) over the used bands, the others (y, x)."""
-
-    values: np.ndarray
-    predicted: np.ndarray
-    difference: np.ndarray
-    residual: np.ndarray
-    settled: np.ndarray
+# A batch takes this part of the memory, divided among the workers.
+_BATCHES = 4
 
 
 def explain(job: AttributionJob, context: Context) -> dict:
@@ -52,7 +43,7 @@ def explain(job: AttributionJob, context: Context) -> dict:
     window = _window(job, scene)
     device = resolve_device(job.device)
     explainer = make_explainer(job.explainer, model.network.to(device), _options(job, model))
-    with Outputs(context.job_id, job.output_paths(), [job.scene, job.model]) as outputs:
+    with Outputs(context.job_id, written_paths(job), [job.scene, job.model]) as outputs:
         grid = scene.grid.sub(window)
         pixels = grid.width * grid.height
         bands = {"attribution": len(scene.bands), "saliency": 3}
@@ -61,19 +52,23 @@ def explain(job: AttributionJob, context: Context) -> dict:
         check_has_data(scene, window, model.card.used_bands[0])
         facts = {"model_digest": model.card.digest, "baseline_values": model_units(baseline)}
         summary = Summary(model.card, scene, explainer, job.seed)
-        worker = _Worker(job, context, scene, model, target, baseline, explainer, window)
-        worker.learn()
         side = tile_side(job.memory_mb, 4 * _COPIES * len(scene.bands))
         total = tile_count(window, side)
         with ExitStack() as stack:
             writers = AttributionWriters(
                 job, outputs, scene, grid, model.card, lineage_tags(job, facts), stack
             )
+            pool = stack.enter_context(workers(device))
+            worker = AttributionWorker(job, context, scene, model, target, baseline, explainer, pixels, pool)
+            worker.learn()
             executor = stack.enter_context(ThreadPoolExecutor(1))
-            for number, (tile, result) in enumerate(map_tiles(executor, worker.explain, window, side), 1):
-                writers.write(within(tile, window), result)
-                summary.add(result, tile)
-                context.log(f"Tile {number} of {total} done") if total > 1 else None
+            if job.table_only and explainer.sums_share_work:
+                summarise_sums(worker, summary, executor, window, side)
+            else:
+                for number, (tile, result) in enumerate(map_tiles(executor, worker.explain, window, side), 1):
+                    writers.write(within(tile, window), result)
+                    summary.add(result, tile)
+                    context.log(f"Tile {number} of {total} done") if total > 1 else None
         if not summary.pixels:
             raise no_data(scene)
         summary.warn(context)
@@ -110,10 +105,10 @@ def _window(job: AttributionJob, scene: Scene) -> Window:
 
 def _options(job: AttributionJob, model: Model) -> Options:
     for name, value, least in (
-        ("number of steps", job.steps, 0), ("most steps", job.max_steps, 1),
+        ("number of steps", job.steps, 0), ("most steps", job.max_steps, 2),
         ("number of samples", job.samples, 1),
         ("occlusion window", job.occlusion_window, 0), ("number of occlusion bands", job.occlusion_bands, 0),
-        ("occlusion stride", job.occlusion_stride, 0),
+        ("occlusion stride", job.occlusion_stride, 0), ("seed", job.seed, 0),
     ):  # fmt: skip
         if value < least:
             raise InputError(f"The {name} can't be {value}; choose {least} or more.")
@@ -124,59 +119,5 @@ def _options(job: AttributionJob, model: Model) -> Options:
         steps=job.steps, max_steps=job.max_steps, tolerance=job.tolerance, samples=job.samples, seed=job.seed,
         occlusion_window=job.occlusion_window, occlusion_bands=job.occlusion_bands,
         occlusion_stride=job.occlusion_stride, background=background,
+        memory=job.memory_mb * 2**20 // (_BATCHES * torch.get_num_threads()),
     )  # fmt: skip
-
-
-class _Worker:
-    """Explains one tile after the other."""
-
-    def __init__(
-        self, job: AttributionJob, context: Context, scene: Scene, model: Model, target: Target,
-        baseline: Tensor, explainer: Explainer, window: Window,
-    ) -> None:  # fmt: skip
-        self.job, self.context, self.scene, self.model = job, context, scene, model
-        self.target, self.explainer = target, explainer
-        self.device = model.network.scaling.offset.device
-        self.baseline = baseline.to(self.device)
-        self.total = window.width * window.height
-        self.done = 0
-
-    @torch.no_grad()
-    def learn(self) -> None:
-        """Let the explainer adapt to the training spectra, each filling a patch."""
-        side = self.model.network.patch_size
-        x = self.explainer.options.background[:16, :, None, None].expand(-1, -1, side, side).to(self.device)
-        logits = self.model.network.logits(x).flatten(1)
-        weights = self.target.weights(logits.T[:, :, None])[:, :, 0].T
-        self.explainer.learn(x, self.baseline[:, None, None].expand_as(x), weights)
-
-    @torch.no_grad()
-    def explain(self, tile: Window) -> TileResult:
-        """Return the maps of a tile."""
-        self.context.check()
-        values, valid = read_tile(
-            self.scene, self.model.card, self.model.network, tile, self.model.spectra.mean
-        )
-        if self.job.mask_features:
-            valid &= mask_of_features(self.job.mask_features, self.scene.grid, tile)
-        values = values.to(self.device)
-        logits = class_logits(self.model.network, values, self.context)
-        weights = self.target.weights(logits)
-        result = self.explainer.attribute_tile(
-            values, self.baseline, weights, torch.from_numpy(valid), self._tick
-        )
-        self.done += int((~valid).sum())
-        difference = (logits * weights).sum(0).cpu() - result.reference
-        return TileResult(
-            values=result.values.numpy(),
-            predicted=np.where(valid, logits.argmax(0).cpu().numpy(), -1),
-            difference=difference.numpy(),
-            residual=(difference - result.values.sum(0)).numpy(),
-            settled=result.settled.numpy() | ~valid,
-        )
-
-    def _tick(self, pixels: int) -> None:
-        self.context.check()
-        self.done += pixels
-        done, total = int(self.done), int(self.total)
-        self.context.progress(self.done / self.total, f"Explaining, {done} of {total} pixels done")

@@ -20,7 +20,7 @@ from .context import Context
 from .tiling import BLOCK
 
 if TYPE_CHECKING:
-    from .attribution import TileResult
+    from .attribution_worker import TileResult
 
 SALIENCY_BANDS = ("total absolute", "signed sum", "residual")
 
@@ -80,23 +80,35 @@ class Summary:
 
     def __init__(self, card: Card, scene: Scene, explainer: Explainer, seed: int) -> None:
         self._card, self._scene, self._explainer = card, scene, explainer
+        self.seed, self.class_count, self.scene_width = seed, len(card.classes), scene.grid.width
         self._bands = BandStatistics(len(card.classes), len(card.used_bands), seed=seed)
         self._saliency = BandStatistics(1, 3, seed=seed)
-        self.pixels = self.unsettled = self.above = 0
+        self.pixels = self.all_pixels = self.unsettled = self.above = 0
         self._residual = self._difference = 0.0
+        self._evaluations = 0
 
     def add(self, result: TileResult, tile: Window) -> None:
         """Add a tile at its place on the scene."""
         rows, cols = np.nonzero(result.predicted >= 0)
-        keys = (rows + int(tile.row_off)) * np.int64(self._scene.grid.width) + cols + int(tile.col_off)
+        keys = self.keys(rows, cols, tile)
         self._bands.add(result.predicted[rows, cols], result.values[:, rows, cols].T, keys)
         self._saliency.add(np.zeros(len(rows), np.int64), saliency_of(result)[:, rows, cols].T, keys)
         self.pixels += len(rows)
+        self._evaluations += result.evaluations
         self.unsettled += int((~result.settled[rows, cols]).sum())
         residual, difference = np.abs(result.residual[rows, cols]), np.abs(result.difference[rows, cols])
         self._residual += float(np.nansum(residual, dtype=np.float64))
         self._difference += float(np.nansum(difference, dtype=np.float64))
         self.above += int((residual > self._explainer.options.tolerance * difference).sum())
+
+    def keys(self, rows: np.ndarray, cols: np.ndarray, tile: Window) -> np.ndarray:
+        """Return a number for each pixel of a tile, its place on the scene."""
+        return (rows + int(tile.row_off)) * np.int64(self.scene_width) + cols + int(tile.col_off)
+
+    def add_sums(self, sums: np.ndarray, pixels: np.ndarray) -> None:
+        """Add attributions summed over pixels, (class, band) and (class,), of which `add` gets a sample."""
+        self._bands.add_totals(sums, pixels)
+        self.all_pixels += int(pixels.sum())
 
     def warn(self, context: Context) -> None:
         """Say what did not settle, what is not complete, and what the method can't tell."""
@@ -121,7 +133,7 @@ class Summary:
         relative = self._residual / self._difference if self._difference else 0.0
         return {
             "MEAN_RESIDUAL": relative if self._explainer.contributions else None,
-            "PIXELS": self.pixels,
+            "PIXELS": self.all_pixels or self.pixels,
             "UNSETTLED": self.unsettled,
         }
 
@@ -129,7 +141,9 @@ class Summary:
         """Return what the run record says."""
         complete = self._explainer.contributions
         return {
-            "pixels": self.pixels,
+            "pixels": self.all_pixels or self.pixels,
+            "pixels_explained_one_by_one": self.pixels,
+            "evaluations_per_pixel": round(self._evaluations / self.pixels, 2),
             "unsettled": self.unsettled,
             "mean_residual": self.numbers()["MEAN_RESIDUAL"],
             "pixels_with_residual_above_tolerance": self.above if complete else None,
@@ -153,7 +167,9 @@ class Summary:
             ("mean_absolute", "double", "Mean absolute attribution"),
             ("share", "double", "Share of mean absolute"),
             ("percentile_10", "double", "10th percentile"), ("percentile_90", "double", "90th percentile"),
-            ("pixels", "int", "Pixels"), ("percentile_pixels", "int", "Pixels that the percentiles are of"),
+            ("pixels", "int", "Pixels"),
+            ("mean_absolute_pixels", "int", "Pixels that the mean absolute is of"),
+            ("percentile_pixels", "int", "Pixels that the percentiles are of"),
         ]  # fmt: skip
         rows = []
         for row in self._bands.rows():
@@ -162,6 +178,7 @@ class Summary:
             rows.append([
                 self._card.class_names[row.class_index], index + 1, describe_band(index, band),
                 band.wavelength_nm,
-                row.mean, row.mean_absolute, row.share, row.p10, row.p90, row.pixels, row.sampled,
+                row.mean, row.mean_absolute, row.share, row.p10, row.p90,
+                row.pixels, row.absolutes, row.sampled,
             ])  # fmt: skip
         return {"columns": [dict(zip(("name", "type", "alias"), c)) for c in columns], "rows": rows}

@@ -26,6 +26,7 @@ from .tiling import BLOCK, map_tiles, read_tile, tile_count, tile_side, within
 # Activations of all layers at once, in bytes a pixel, for the widest of our networks.
 _BYTES_PER_PIXEL = 16_384
 _STRIP = 16
+_SPECTRA = 128
 
 
 def classify(job: ClassifyJob, context: Context) -> dict:
@@ -89,11 +90,13 @@ def class_logits(network: PatchNetwork, tile: torch.Tensor, context: Context) ->
     The convolutions read the tile as it is, in strips that keep memory and the wait for a cancel small.
     """
     halo = network.patch_size - 1
-    height = tile.shape[1] - halo
+    height, width = tile.shape[1] - halo, tile.shape[2] - halo
+    # Where no rows overlap, thin strips stay in the processor's cache.
+    rows = _STRIP if halo else max(1, _SPECTRA // width)
     strips = []
-    for top in range(0, height, _STRIP):
+    for top in range(0, height, rows):
         context.check()
-        strips.append(network.logits(tile[None, :, top : min(top + _STRIP, height) + halo])[0])
+        strips.append(network.logits(tile[None, :, top : min(top + rows, height) + halo])[0])
     return torch.cat(strips, 1)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import torch
 
 from ..rasters.errors import InputError
@@ -16,3 +20,17 @@ def resolve_device(name: str) -> str:
     if name not in ("cpu", "cuda"):
         raise InputError(f"There is no device '{name}'; choose auto, cpu or cuda.")
     return name
+
+
+@contextmanager
+def workers(device: str) -> Iterator[ThreadPoolExecutor]:
+    """Give a worker with a thread of its own for each core, or one for a GPU.
+
+    Cores that work on parts of their own need not wait for each other in every small operation.
+    """
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(
+        threads if device == "cpu" else 1, initializer=torch.set_num_threads, initargs=(1,)
+    ) as executor:
+        yield executor
+    torch.set_num_threads(threads)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from explanation_layers.rasters.tables import BandStatistics
+from explanation_layers.rasters.tables import BandStatistics, PixelSample
 
 GENERATOR = np.random.default_rng(4)
 CLASSES = GENERATOR.integers(0, 3, 3000)
@@ -26,7 +26,7 @@ def test_the_table_is_that_of_the_whole_data():
     for row in rows:
         every = VALUES[row.class_index == CLASSES].astype(np.float64)
         if row.band == 4:
-            assert row[2:] == (None, None, None, None, None, 0, 0)
+            assert row[2:] == (None, None, None, None, None, 0, 0, 0)
             continue
         known = every[:, row.band][np.isfinite(every[:, row.band])]
         assert row.mean == pytest.approx(known.mean(), rel=1e-12)
@@ -34,7 +34,7 @@ def test_the_table_is_that_of_the_whole_data():
         total = sum(np.nanmean(np.abs(every[:, band])) for band in range(4))
         assert row.share == pytest.approx(np.abs(known).mean() / total, rel=1e-12)
         assert (row.p10, row.p90) == pytest.approx(tuple(np.percentile(known, [10, 90])), rel=1e-12)
-        assert row.pixels == row.sampled == known.size
+        assert row.pixels == row.absolutes == row.sampled == known.size
 
 
 def test_the_order_of_tiles_does_not_matter():
@@ -69,3 +69,26 @@ def test_no_pixels_no_rows_and_zeros_share_nothing():
     statistics = BandStatistics(1, 2)
     statistics.add(np.zeros(4, int), np.zeros((4, 2), np.float32), np.arange(4))
     assert [(row.mean, row.share, row.p10) for row in statistics.rows()] == [(0, 0, 0)] * 2
+
+
+def test_means_are_of_the_totals_where_only_a_sample_is_added():
+    statistics = BandStatistics(2, 3)
+    values = np.array([[1.0, -2.0, 3.0], [3.0, 2.0, 3.0]], dtype=np.float32)
+    statistics.add(np.array([1, 1]), values, np.array([5, 6]))
+    statistics.add_totals(np.array([[0, 0, 0], [40.0, 10.0, -20.0]]), np.array([0, 10]))
+    rows = statistics.rows()
+    assert [(row.class_index, row.mean) for row in rows] == [(1, 4.0), (1, 1.0), (1, -2.0)]
+    assert [row.mean_absolute for row in rows] == [2.0, 2.0, 3.0]
+    assert {(row.pixels, row.absolutes, row.sampled) for row in rows} == {(10, 2, 2)}
+
+
+def test_a_sample_holds_the_same_pixels_in_whatever_order_they_come():
+    keys, classes = np.arange(500), np.arange(500) % 3
+    found = []
+    for order in (keys, keys[::-1], np.random.default_rng(0).permutation(keys)):
+        sample = PixelSample(3, 20, seed=4)
+        for part in np.array_split(order, 7):
+            sample.add(classes[part], part)
+        found.append(sorted(sample.keys()))
+    assert found[0] == found[1] == found[2]
+    assert np.bincount(np.array(found[0]) % 3).tolist() == [20, 20, 20]
