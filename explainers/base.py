@@ -77,8 +77,10 @@ class Explainer:
     def __init__(self, network: PatchNetwork, options: Options) -> None:
         self.network, self.options = network, options
 
-    def learn(self, x: Tensor, baseline: Tensor, weights: Tensor) -> None:
-        """Adapt to a sample of what is to be explained, once per job."""
+    def learn(
+        self, x: Tensor, baseline: Tensor, weights: Tensor, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Adapt to a sample of what is to be explained, once per job; `check` may raise to stop."""
 
     def attribute(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Attribution:
         """Explain n patches; see `Attribution`."""

@@ -66,12 +66,15 @@ class IntegratedGradients(Explainer):
         # The points go forward, the segments between them backward.
         return self.options.steps or 2 * self.first
 
-    def learn(self, x: Tensor, baseline: Tensor, weights: Tensor) -> None:
+    def learn(
+        self, x: Tensor, baseline: Tensor, weights: Tensor, check: Callable[[], None] = lambda: None
+    ) -> None:
         if self.options.steps:
             return
-        self.mesh = PathMesh.learned(self.network, x, baseline, weights)
+        self.mesh = PathMesh.learned(self.network, x, baseline, weights, check)
         cost = {}
         for segments in self._first_choices():
+            check()
             self.first = segments
             levels = self._first_levels(x, baseline, weights)
             settled = self._refined(x, baseline, weights, levels, most=self.first).settled

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,25 +36,31 @@ class PathMesh:
         return torch.from_numpy(np.interp(even, self._shares.numpy(), self._positions.numpy())).float()
 
     @classmethod
-    def learned(cls, network: PatchNetwork, x: Tensor, baseline: Tensor, weights: Tensor) -> PathMesh:
+    def learned(
+        cls, network: PatchNetwork, x: Tensor, baseline: Tensor, weights: Tensor, check: Callable[[], None]
+    ) -> PathMesh:
         """Spread the segments by the error that each has on the paths of n patches."""
         mesh = cls()
         for _ in range(_ROUNDS):
             ends = mesh.positions(_SEGMENTS)
             # The error of a segment grows with the square of its length: its root is what a length adds.
             width = ends.diff()
-            density = _bends(network, x, baseline, weights, ends).sqrt() / width
+            density = _bends(network, x, baseline, weights, ends, check).sqrt() / width
             density = density / (density * width).sum().clamp_min(1e-12)
             shares = torch.cat([torch.zeros(1), ((density + _LEAST_DENSITY) * width).cumsum(0)])
             mesh = cls(shares / shares[-1], ends)
         return mesh
 
 
-def _bends(network: PatchNetwork, x: Tensor, baseline: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
+def _bends(
+    network: PatchNetwork, x: Tensor, baseline: Tensor, weights: Tensor, ends: Tensor,
+    check: Callable[[], None],
+) -> Tensor:  # fmt: skip
     """Return (segment,): how much a segment's part of the map changes when it is halved, on average."""
     halved = torch.cat([torch.stack([ends[:-1], (ends[:-1] + ends[1:]) / 2], 1).flatten(), ends[-1:]])
     bends = []
     for one, base, weight in zip(x.split(1), baseline.split(1), weights.split(1)):
+        check()
         coarse = _parts(network, one, base, weight, ends)
         fine = _parts(network, one, base, weight, halved).unflatten(0, (-1, 2)).sum(1)
         bends.append((coarse - fine).abs().sum(1) / fine.sum(0).abs().sum().clamp_min(1e-12))

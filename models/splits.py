@@ -11,6 +11,7 @@ from ..rasters.errors import InputError
 # Block sizes to choose from, in pixels, and how often an arrangement of blocks is drawn for each.
 _SIZES = (256, 128, 64, 32, 16, 8, 4)
 _DRAWS = 10
+_NEAR = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,29 @@ def block_split(
 ) -> Split:  # fmt: skip
     """Split by square blocks of the raster, so that training and test pixels are not neighbours.
 
-    `block_size` in pixels; 0 takes the largest of 256, 128, ... 4 that puts every class on both sides.
+    `block_size` in pixels; 0 takes the largest of 256, 128, ... 4 that puts every class on both sides and
+    comes within 0.1 of the test share, or the nearest to the share where none does.
     Raises InputError where none does.
     """
     sizes = (block_size,) if block_size else _SIZES
+    best, best_error = None, np.inf
     for size in sizes:
         blocks = _blocks(rows, cols, size)
         counts = _block_counts(blocks, classes, len(names))
         test_blocks = _choose_test_blocks(counts, test_share, np.random.default_rng(seed))
         if test_blocks is not None:
             in_test = test_blocks[blocks]
-            return Split("blocks", np.flatnonzero(~in_test), np.flatnonzero(in_test), size)
-    raise _unsplittable(counts, names, size)
+            error = abs(in_test.mean() - test_share)
+            if error < best_error:
+                best, best_error = (
+                    Split("blocks", np.flatnonzero(~in_test), np.flatnonzero(in_test), size),
+                    error,
+                )
+            if error <= _NEAR:
+                break
+    if best is None:
+        raise _unsplittable(counts, names, size)
+    return best
 
 
 def _unsplittable(counts: np.ndarray, names: tuple[str, ...], size: int) -> InputError:

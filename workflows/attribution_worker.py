@@ -77,7 +77,8 @@ class AttributionWorker:
         x = spectra.expand(-1, -1, side, side).to(self._device)
         logits = self._model.network.logits(x).flatten(1)
         weights = self._target.weights(logits.T[:, :, None])[:, :, 0].T
-        self._explainer.learn(x, self._baseline[:, None, None].expand_as(x), weights)
+        base = self._baseline[:, None, None].expand_as(x)
+        self._explainer.learn(x, base, weights, self._context.check)
 
     def explain(self, tile: Window, chosen: np.ndarray | None = None) -> TileResult:
         """Return the maps of a tile, of the `chosen` pixels (y, x) only where they are given."""
