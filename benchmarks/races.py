@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -45,8 +45,8 @@ CASES = {
 }
 
 
-def main(source: Path) -> None:
-    """Race and print Markdown tables; without the scene, say so."""
+def main(source: Path, architectures: Sequence[str]) -> None:
+    """Race with these architectures, or all, and print Markdown; without the scene, say so."""
     if not source.is_dir():
         print(f"The races need the scene in {source}; nothing was measured.")
         return
@@ -55,7 +55,7 @@ def main(source: Path) -> None:
     print(f"{torch.get_num_threads()} threads, matrix product {_peak() / 1e9:.0f} GFLOP/s\n")
     with tempfile.TemporaryDirectory() as folder:
         write_scene(source, Path(folder))
-        for architecture in BATCHES:
+        for architecture in architectures or BATCHES:
             with torch.enable_grad():
                 model = trained(Path(folder), architecture)
             race = Race(Path(folder), model, architecture)

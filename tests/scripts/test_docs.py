@@ -13,7 +13,10 @@ from explanation_layers.rasters.simulate import SCENE_KINDS
 from explanation_layers.workflows.targets import BASELINES, TARGETS
 from explanation_layers.workflows.train_classifier import SPLITS
 
-PAGES = ("README.md", "docs/tutorial.md", "docs/how-to.md", "docs/reference.md", "docs/methods.md")
+PAGES = (
+    *("README.md", "docs/tutorial.md", "docs/how-to.md", "docs/reference.md", "docs/methods.md"),
+    *("docs/planted-evidence.md", "benchmarks/README.md"),
+)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _JSON = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _ID = re.compile(r'^    ID = "(\w+)"$', re.MULTILINE)
