@@ -144,7 +144,8 @@ def _spectra(card: Card, tensors: dict[str, Tensor]) -> Spectra:
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    # Copies: the tensors read the file as long as they are used, and a file may be replaced.
+    return {name.removeprefix(prefix): t.clone() for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _digest(tensors: dict[str, Tensor], card: Card) -> str:

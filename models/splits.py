@@ -82,9 +82,10 @@ def _unsplittable(counts: np.ndarray, names: tuple[str, ...], size: int) -> Inpu
     problem = (
         f"Class '{few[0]}' lies in fewer than 2 {blocks}" if few else f"The classes share too few {blocks}"
     )
+    smaller = "use smaller blocks, " if size > _SIZES[-1] else ""
     return InputError(
-        f"{problem}, so that not every class can be trained and tested; label more places, use smaller "
-        "blocks, or split at random."
+        f"{problem}, so that not every class can be trained and tested; label more places, {smaller}"
+        "or split at random."
     )
 
 

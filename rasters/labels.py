@@ -127,7 +127,10 @@ def mask_of_features(path: str, grid: Grid, window: Window) -> np.ndarray:
 
 def window_of_features(path: str, grid: Grid) -> Window:
     """Return the pixels that the bounding box of the features touches; InputError where it has none."""
-    return grid.window_of(read_features(path).bounds)
+    try:
+        return grid.window_of(read_features(path).bounds)
+    except InputError as error:
+        raise InputError(str(error).replace("The extent", "The mask's extent", 1)) from error
 
 
 def _covered_pixels(

@@ -40,10 +40,11 @@ def usable_bands(scene: Scene, labels: LabelledPixels, check: Callable[[], None]
 
 def read_samples(
     scene: Scene, labels: LabelledPixels, bands: Sequence[int], patch_size: int, seed: int,
-    check: Callable[[], None], warn: Callable[[str], None],
+    check: Callable[[], None], warn: Callable[[str], None], memory_mb: int = 1024,
 ) -> PatchSamples:  # fmt: skip
     """Read the patches of labelled pixels; memory grows with the pixels that the patches touch.
 
+    Raises InputError where these would take more than `memory_mb`.
     Labelled pixels without data in a band are left out, and said. Such a pixel elsewhere in a patch
     becomes the mean spectrum of the patches. Beyond the scene's edge it is mirrored, as when classifying.
     Raises InputError where no labelled pixel is left.
@@ -55,6 +56,12 @@ def read_samples(
     patch_cols = mirrored(cols[:, None, None] + offsets[None, None, :], scene.grid.width)
     keys = (patch_rows * np.int64(scene.grid.width) + patch_cols).reshape(len(rows), -1)
     needed, index = np.unique(keys, return_inverse=True)
+    need_mb = 4 * (len(needed) * len(bands) + index.size) / 2**20
+    if need_mb > memory_mb:
+        raise InputError(
+            f"The patches of {len(rows)} labelled pixels take {need_mb:.0f} MB, more than the {memory_mb} MB "
+            "that they may; raise the memory, label fewer pixels, or choose smaller patches."
+        )
     spectra = np.empty((len(needed), len(bands)), dtype=np.float32)
     places = np.stack(np.divmod(needed, scene.grid.width))
     for block_rows, block_cols, window in _blocks(places[0], places[1], scene):

@@ -54,7 +54,9 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
         if len(labels.names) < 2:
             raise InputError(f"The labels have one class only, '{labels.names[0]}'; two or more are needed.")
         bands = usable_bands(scene, labels, context.check)
-        samples = read_samples(scene, labels, bands, _patch_size(job), job.seed, context.check, context.warn)
+        samples = read_samples(
+            scene, labels, bands, _patch_size(job), job.seed, context.check, context.warn, job.memory_mb
+        )
         splits = _splits(job, samples, context)
         runs = []
         for number, split in enumerate(splits):

@@ -67,11 +67,11 @@ def test_a_class_in_one_place_is_named() -> None:
     here = classes == 1
     rows[here], cols[here] = 40 + rows[here] % 3, 40 + cols[here] % 3
     sentence = (
-        "Class 'maize' lies in fewer than 2 blocks of 4 x 4 pixels, .* smaller blocks, or split at random"
+        "Class 'maize' lies in fewer than 2 blocks of 4 x 4 pixels, .* label more places, or split at random"
     )
     with pytest.raises(InputError, match=sentence):
         block_split(rows, cols, classes, NAMES, 0.3, 0, seed=0)
-    with pytest.raises(InputError, match="'maize' lies in fewer than 2 blocks of 64 x 64"):
+    with pytest.raises(InputError, match="2 blocks of 64 x 64 .* use smaller blocks, or"):
         block_split(rows, cols, classes, NAMES, 0.3, 64, seed=0)
 
 

@@ -143,6 +143,14 @@ def test_a_class_of_many_pixels_is_thinned_and_said(make_scene, monkeypatch) -> 
     assert len(np.unique(keys)) == 90 and samples.rows[samples.classes.numpy() == 0].max() > 12
 
 
+def test_patches_beyond_the_memory_are_told_before_they_are_read(make_scene) -> None:
+    scene = make_scene(np.ones((2, 300, 300), np.float32))
+    rows, cols = (axis.ravel().tolist() for axis in np.mgrid[0:200, 0:200])
+    with pytest.raises(InputError, match=r"40000 labelled pixels take 4 MB, more than the 3 MB"):
+        labels = labels_at(rows, cols, [row % 2 for row in rows])
+        read_samples(scene, labels, [0, 1], 5, 0, lambda: None, print, memory_mb=3)
+
+
 def test_reading_can_be_stopped(make_scene) -> None:
     def stop() -> None:
         raise Cancelled
