@@ -140,7 +140,10 @@ def test_environments_let_through_what_is_listed_and_no_more():
         "SECRET": "s",
     }
     engine = engine_environment("/venv/bin/python", source)
-    assert set(engine) == {"HOME", "CUDA_VISIBLE_DEVICES", "PATH", "PYTHONNOUSERSITE"}
+    own = {"GOMP_SPINCOUNT": "1000", "PYTHONNOUSERSITE": "1"}
+    assert set(engine) == {"HOME", "CUDA_VISIBLE_DEVICES", "PATH", *own}
+    assert own.items() <= engine.items()
+    assert engine_environment("p", {"GOMP_SPINCOUNT": "7"})["GOMP_SPINCOUNT"] == "7"
     assert "/qgis" not in engine["PATH"]
     assert engine["PATH"].startswith("/venv/bin")
     pip = pip_environment("/venv/bin/python", source)

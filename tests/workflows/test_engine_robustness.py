@@ -277,7 +277,8 @@ def test_bad_input_leaves_the_engine_alive(engine, world, tmp_path, change, sent
 
 
 def test_every_job_has_a_worker_that_imports():
-    assert set(REGISTRY) == set(JOBS)
+    # "fake" is the job of the tests of the engine, where they run in the same process.
+    assert set(REGISTRY) == set(JOBS) - {"fake"}
     for place in REGISTRY.values():
         module, _, function = place.partition(":")
         assert callable(getattr(importlib.import_module(module, "explanation_layers.workflows"), function))
