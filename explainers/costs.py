@@ -11,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..models.networks import PatchNetwork
 
 
-@lru_cache(maxsize=256)
+# A network is kept alive as long as a count of it is cached: few counts, so that a warm engine that
+# explains one model after the other does not collect them.
+@lru_cache(maxsize=32)
 def body_operations(network: PatchNetwork, side: int) -> int:
     """Return the floating-point operations of the body, once forward, for a square output map."""
     skeleton = deepcopy(network).to("meta")
@@ -22,7 +24,7 @@ def body_operations(network: PatchNetwork, side: int) -> int:
     return counter.get_total_flops()
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def layer_bytes(network: PatchNetwork, side: int) -> int:
     """Return the bytes of all layers' outputs for a square output map."""
     skeleton = deepcopy(network).to("meta")

@@ -24,8 +24,7 @@ from .tiling import read_tile
 
 T = TypeVar("T")
 
-# Rows of a tile that one worker explains at a time; the same with any number of workers, so that the
-# batches, and with them the last digits, are the same too.
+# Rows of a tile that one worker explains at a time.
 _STRIP = 16
 # Training spectra that the explainer adapts to.
 _LEARNT = 12

@@ -29,8 +29,11 @@ def workers(device: str) -> Iterator[ThreadPoolExecutor]:
     Cores that work on parts of their own need not wait for each other in every small operation.
     """
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(
-        threads if device == "cpu" else 1, initializer=torch.set_num_threads, initargs=(1,)
-    ) as executor:
-        yield executor
-    torch.set_num_threads(threads)
+    try:
+        with ThreadPoolExecutor(
+            threads if device == "cpu" else 1, initializer=torch.set_num_threads, initargs=(1,)
+        ) as executor:
+            yield executor
+    finally:
+        # In part the number is the whole process's: the next job of a warm engine gets all cores again.
+        torch.set_num_threads(threads)
