@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pytest
 import rasterio
 import torch
 
+from explanation_layers.engine.client import Engine, engine_for
 from explanation_layers.engine.jobs import ClassifyJob, DemoDataJob, TrainClassifierJob
 from explanation_layers.workflows.classify import classify
 from explanation_layers.workflows.context import Context
@@ -26,6 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
     # affine 2 and rasterio know no other operator than the one that affine 3 means to retire.
     config.addinivalue_line("filterwarnings", "ignore:Use `@` matmul:PendingDeprecationWarning")
     config.addinivalue_line("filterwarnings", "ignore::rasterio.errors.NotGeoreferencedWarning")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """An engine in a process of its own."""
+    engine = engine_for(sys.executable)
+    yield engine
+    engine.stop()
 
 
 @pytest.fixture(autouse=True, scope="session")

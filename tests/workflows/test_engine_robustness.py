@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,7 +22,7 @@ import rasterio
 from affine import Affine
 from rasterio.shutil import copy as copy_raster
 
-from explanation_layers.engine.client import Engine, EngineError, engine_for
+from explanation_layers.engine.client import Engine, EngineError
 from explanation_layers.engine.jobs import JOBS, AttributionJob, ClassifyJob, Job, TrainClassifierJob
 from explanation_layers.rasters.errors import InputError
 from explanation_layers.rasters.scene import open_scene
@@ -44,13 +43,6 @@ class World:
     large: str
     labels: str
     model: str
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = engine_for(sys.executable)
-    yield engine
-    engine.stop()
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import struct
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +16,7 @@ import pytest
 import rasterio
 import torch
 
-from explanation_layers.engine.client import Engine, engine_for
+from explanation_layers.engine.client import Engine
 from explanation_layers.engine.jobs import AttributionJob, ClassifyJob, TrainClassifierJob
 from explanation_layers.models.card import PIXEL_CLASSIFICATION
 from explanation_layers.models.files import load_model
@@ -41,13 +39,6 @@ class Potsdam(NamedTuple):
     label_raster: str
     label_features: str
     tile: str
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = engine_for(sys.executable)
-    yield engine
-    engine.stop()
 
 
 @pytest.fixture(scope="module")

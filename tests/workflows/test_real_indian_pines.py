@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +12,7 @@ import rasterio
 import torch
 from rasterio.errors import NotGeoreferencedWarning
 
-from explanation_layers.engine.client import Engine, engine_for
+from explanation_layers.engine.client import Engine
 from explanation_layers.engine.jobs import AttributionJob, ClassifyJob, TrainClassifierJob
 from explanation_layers.models.card import PIXEL_CLASSIFICATION
 from explanation_layers.models.files import Model, load_model
@@ -36,13 +34,6 @@ class Pines(NamedTuple):
     cube: np.ndarray
     truth: np.ndarray
     wavelengths: list[float]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = engine_for(sys.executable)
-    yield engine
-    engine.stop()
 
 
 @pytest.fixture(scope="module")
