@@ -18,7 +18,7 @@ from .environment import engine_environment
 
 OLDEST, NEWEST = (3, 11), (3, 14)  # what the locked requirements have wheels for
 PREFERRED = ("3.12", "3.13", "3.11", "3.14")
-MODULES = ("torch", "captum", "numpy", "rasterio", "sklearn", "safetensors", "jinja2")
+MODULES = ("torch", "captum", "numpy", "rasterio", "sklearn", "safetensors", "jinja2", "monai")
 
 _ASK_BASE = """
 import importlib.util, json, sys

@@ -87,8 +87,58 @@ class TrainClassifierJob(Job):
 
 
 @dataclass(frozen=True)
+class TrainSceneClassifierJob(Job):
+    """Train a classifier of whole chips.
+
+    The chips are the rasters in `patches` (one sub-folder per class; `test_patches` likewise, for chips that
+    only test), or are cut from `scene` where `label_features` (GeoJSON in the scene's CRS, property `class`)
+    or `label_raster` say. `patch_size` 0: the size that all chips share; smaller: the middle of each.
+    `band` empty: all bands; "each": a model per band, written as `model_paths` says; else its number or name.
+    `values`: what the stored numbers are, `as_is`, `power`, `amplitude` or `db`; power and
+    amplitude go to dB.
+    `clip`: (low, high) of all bands or of each in turn, after that step; None: percentiles of the
+    training chips.
+    """
+
+    KIND: ClassVar[str] = "train_scene_classifier"
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("model", "report")
+
+    model: str
+    patches: str | None = None
+    test_patches: str | None = None
+    scene: str | None = None
+    label_features: str | None = None
+    label_raster: str | None = None
+    label_name: str = ""
+    unlabelled_value: int = 0
+    band: str = ""
+    architecture: str = "resnet18"
+    patch_size: int = 0
+    values: str = "as_is"
+    clip: list[float] | None = None
+    speckle_filter: str = "none"
+    looks: float = 4.4
+    augmentation: str = "shift_flip"
+    epochs: int = 60
+    learning_rate: float = 0.01
+    schedule: str = "cosine"
+    batch_size: int = 64
+    class_weights: bool = True
+    test_share: float = 0.3
+    skip_unreadable: bool = False
+    seed: int = 0
+    device: str = "auto"
+    memory_mb: int = 1024
+    report: str | None = None
+
+
+@dataclass(frozen=True)
 class ClassifyJob(Job):
-    """Classify a scene, or the window of it that `extent` (x_min, y_min, x_max, y_max) covers."""
+    """Classify a scene, or the window of it that `extent` (x_min, y_min, x_max, y_max) covers.
+
+    A scene classifier slides over it by `chip_stride` pixels (0: half a chip); what overlapping chips say is
+    averaged with the weights `merge`, `uniform` or `centre`.
+    """
 
     KIND: ClassVar[str] = "classify"
     OUTPUTS: ClassVar[tuple[str, ...]] = ("classes", "confidence", "probabilities")
@@ -99,6 +149,8 @@ class ClassifyJob(Job):
     classes: str | None = None
     confidence: str | None = None
     probabilities: str | None = None
+    chip_stride: int = 0
+    merge: str = "centre"
     device: str = "auto"
     memory_mb: int = 1024
 
@@ -110,13 +162,24 @@ class AttributionJob(Job):
     `class_name` and `contrast_class` are names or numbers of classes of the model, None for the
     predicted class and the runner-up. `baseline_spectrum` holds one value per band of the model.
     `mask_features` is a GeoJSON file in the scene's CRS. `steps` 0 means: until settled.
+
+    A scene classifier explains chips: those of the folder `patches`, those at `mask_features` of
+    the scene, or
+    those of a slide over it; `chip_stride` and `merge` as in `ClassifyJob`. `chip_folder` takes a
+    raster per chip
+    of `patches`. `layer` is that of Grad-CAM.
     """
 
     KIND: ClassVar[str] = "attribution"
-    OUTPUTS: ClassVar[tuple[str, ...]] = ("attribution", "saliency")
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("attribution", "saliency", "chip_folder")
 
-    scene: str
+    scene: str | None
     model: str
+    patches: str | None = None
+    skip_unreadable: bool = False
+    chip_stride: int = 0
+    merge: str = "centre"
+    layer: str = "layer4"
     explainer: str = "integrated_gradients"
     target: str = "predicted"
     class_name: str | None = None
@@ -138,12 +201,60 @@ class AttributionJob(Job):
     memory_mb: int = 1024
     attribution: str | None = None
     saliency: str | None = None
+    chip_folder: str | None = None
     table_only: bool = False
 
 
+@dataclass(frozen=True)
+class EvaluateExplainersJob(Job):
+    """Score explainers on a sample of chips, or of labelled pixels, for one model or several.
+
+    Chips as in `TrainSceneClassifierJob`; pixels from `scene` with labels. `radius` and `samples`
+    are those of
+    Max-Sensitivity, the radius in units of the network's input (0 to 1 for chips, standard deviations for
+    pixels). `masks` is a folder of rasters named as in `patches`, or `mask_features` polygons on `scene`:
+    where the evidence is. `bright_share` is the share of a chip's pixels that count as its bright return.
+    """
+
+    KIND: ClassVar[str] = "evaluate_explainers"
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("montage", "report")
+
+    models: list[str]
+    explainers: list[str]
+    patches: str | None = None
+    scene: str | None = None
+    label_features: str | None = None
+    label_raster: str | None = None
+    label_name: str = ""
+    unlabelled_value: int = 0
+    skip_unreadable: bool = False
+    masks: str | None = None
+    mask_features: str | None = None
+    chips: int = 50
+    radius: float = 0.02
+    samples: int = 10
+    speckle_looks: float = 10.0
+    steps: int = 50
+    baseline: str = "zero"
+    layer: str = "layer4"
+    occlusion_window: int = 15
+    occlusion_stride: int = 5
+    bright_share: float = 0.05
+    randomised_chips: int = 8
+    seed: int = 0
+    device: str = "auto"
+    memory_mb: int = 1024
+    montage: str | None = None
+    report: str | None = None
+
+
 JOBS: dict[str, type[Job]] = {
-    job.KIND: job for job in (ProbeJob, DemoDataJob, TrainClassifierJob, ClassifyJob, AttributionJob)
-}
+    job.KIND: job
+    for job in (
+        ProbeJob, DemoDataJob, TrainClassifierJob, TrainSceneClassifierJob, ClassifyJob, AttributionJob,
+        EvaluateExplainersJob,
+    )
+}  # fmt: skip
 
 
 def job_from_dict(values: dict) -> Job:

@@ -30,10 +30,12 @@ REGISTRY = {
     "probe": ".probe:probe",
     "demo_data": ".demo_data:simulate",
     "train_classifier": ".train_classifier:train",
+    "train_scene_classifier": ".train_scene_classifier:train",
     "classify": ".classify:classify",
     "attribution": ".attribution:explain",
+    "evaluate_explainers": ".evaluate_explainers:evaluate",
 }
-REQUIREMENTS = ("torch", "captum", "numpy", "rasterio", "sklearn", "safetensors", "jinja2")
+REQUIREMENTS = ("torch", "captum", "numpy", "rasterio", "sklearn", "safetensors", "jinja2", "monai")
 LAST_MOMENT = 1.0  # seconds that a running job gets to clean up when QGIS has gone
 
 
