@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -9,6 +10,8 @@ from ..rasters.errors import InputError
 from ..rasters.wavelengths import Band
 
 PIXEL_CLASSIFICATION = "pixel_classification"
+SCENE_CLASSIFICATION = "scene_classification"
+POLARISATIONS = ("VV", "VH", "HV", "HH")
 
 # Colours that stay apart for colour-blind readers first (Okabe & Ito 2008), then others.
 PALETTE = (
@@ -90,6 +93,12 @@ class Card:
                 "choose a raster of the same sensor and processing."
             )
         for number, (here, trained) in enumerate(zip(bands, self.bands), start=1):
+            ours, theirs = polarisation(trained.name), polarisation(here.name)
+            if ours and theirs and ours != theirs:
+                raise InputError(
+                    f"Band {number} of {place} is {theirs}, the model's is {ours}; choose a model of that "
+                    "polarisation, or put the bands into the order of the training raster."
+                )
             if here.wavelength_nm is None or trained.wavelength_nm is None:
                 continue
             if abs(here.wavelength_nm - trained.wavelength_nm) > WAVELENGTH_TOLERANCE_NM:
@@ -108,6 +117,12 @@ class Card:
         bands = tuple(CardBand(**band) for band in values["bands"])
         classes = tuple(CardClass(**entry) for entry in values["classes"])
         return cls(**{**values, "bands": bands, "classes": classes})
+
+
+def polarisation(name: str) -> str | None:
+    """Return the polarisation that a band's name tells, "VV", "VH", "HV" or "HH", or None."""
+    found = [word for word in re.split(r"[^A-Z]+", name.upper()) if word in POLARISATIONS]
+    return found[0] if len(found) == 1 else None
 
 
 def card_classes(names: Sequence[str]) -> tuple[CardClass, ...]:

@@ -13,14 +13,18 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..rasters.errors import InputError
-from .card import Card
+from .card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION, Card
 from .networks import ARCHITECTURES, PatchNetwork, build
+from .scene_networks import SCENE_ARCHITECTURES, SceneNetwork, build_scene_network
 
 _KEY = "explanation_layers"
 _WEIGHTS = "network."
 _SPECTRA = "spectra."
 # A .safetensors file starts with the length of its header, 8 bytes, and the header, a JSON object.
 _LONGEST_HEADER = 2**32
+_ARCHITECTURES = {PIXEL_CLASSIFICATION: tuple(ARCHITECTURES), SCENE_CLASSIFICATION: SCENE_ARCHITECTURES}
+
+Network = PatchNetwork | SceneNetwork
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,17 @@ class Spectra:
 
 @dataclass(frozen=True)
 class Model:
-    """A model read back: the network in evaluation mode without gradients, its spectra, its card."""
+    """A model read back: the network in evaluation mode without gradients, its spectra, its card.
 
-    network: PatchNetwork
+    `network` is a PatchNetwork, or the explainable copy of a SceneNetwork, as the card's task says.
+    """
+
+    network: Network
     spectra: Spectra
     card: Card
 
 
-def save_model(path: str, network: PatchNetwork, spectra: Spectra, card: Card) -> Card:
+def save_model(path: str, network: Network, spectra: Spectra, card: Card) -> Card:
     """Write the model to `path` and return its card with the digest set."""
     tensors = {_WEIGHTS + name: value for name, value in network.state_dict().items()}
     tensors |= {_SPECTRA + name: value for name, value in vars(spectra).items()}
@@ -56,8 +63,8 @@ def save_model(path: str, network: PatchNetwork, spectra: Spectra, card: Card) -
     return card
 
 
-def load_model(path: str, task: str) -> Model:
-    """Read the model at `path`, made for `task`.
+def load_model(path: str, *tasks: str) -> Model:
+    """Read the model at `path`, made for one of `tasks`.
 
     Raises InputError where the file is not there, a pickle, cut short, changed since it was written,
     not a model of ours, or of another task.
@@ -77,12 +84,12 @@ def load_model(path: str, task: str) -> Model:
             f"The model file {path} was changed after it was written (its digest does not fit); "
             "get it again from where it came from."
         )
-    if card.task != task:
+    if card.task not in tasks:
         raise InputError(
-            f"The model file {path} was made for {card.task.replace('_', ' ')}, "
-            f"not for {task.replace('_', ' ')}; choose another model."
+            f"The model file {path} was made for {_readable(card.task)}, "
+            f"not for {' or '.join(map(_readable, tasks))}; choose another model."
         )
-    if card.architecture not in ARCHITECTURES:
+    if card.architecture not in _ARCHITECTURES[card.task]:
         raise InputError(
             f"The model in {path} is a '{card.architecture}', which this version does not know; "
             "update the plugin."
@@ -126,12 +133,14 @@ def _read_card(path: str, metadata: dict[str, str]) -> Card:
         ) from error
 
 
-def _network(card: Card, tensors: dict[str, Tensor]) -> PatchNetwork:
-    network = build(card.architecture, **card.options)
+def _network(card: Card, tensors: dict[str, Tensor]) -> Network:
+    make = build_scene_network if card.task == SCENE_CLASSIFICATION else build
+    network = make(card.architecture, **card.options)
     if (network.bands, network.classes) != (len(card.used_bands), len(card.classes)):
         raise ValueError("another number of bands or classes")
     network.load_state_dict(_part(tensors, _WEIGHTS))
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    return network.explainable() if isinstance(network, SceneNetwork) else network
 
 
 def _spectra(card: Card, tensors: dict[str, Tensor]) -> Spectra:
@@ -141,6 +150,10 @@ def _spectra(card: Card, tensors: dict[str, Tensor]) -> Spectra:
     if shapes != [(bands,), (classes, bands), (len(spectra.background), bands)]:
         raise ValueError("spectra of another shape")
     return spectra
+
+
+def _readable(task: str) -> str:
+    return task.replace("_", " ")
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -17,6 +17,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from .relus import RuledReLU
+
 NORMALISATIONS = ("none", "standard", "per_pixel")
 
 
@@ -136,10 +138,10 @@ def spectral_cnn(
     length = bands - sum(k - 1 for k in kernels)
     front = nn.Sequential(BandScaling(bands), SpectraAsRows(), nn.Conv2d(1, 24, (1, kernels[0])))
     body = nn.Sequential(
-        nn.ReLU(), nn.Conv2d(24, 32, (1, kernels[1])),
-        nn.ReLU(), nn.Conv2d(32, 32, (1, kernels[2])),
-        nn.ReLU(), nn.Conv2d(32, 64, (1, length)),
-        nn.ReLU(), nn.Dropout(0.4), nn.Conv2d(64, classes, 1),
+        RuledReLU(), nn.Conv2d(24, 32, (1, kernels[1])),
+        RuledReLU(), nn.Conv2d(32, 32, (1, kernels[2])),
+        RuledReLU(), nn.Conv2d(32, 64, (1, length)),
+        RuledReLU(), nn.Dropout(0.4), nn.Conv2d(64, classes, 1),
     )  # fmt: skip
     return PatchNetwork(bands, classes, 1, normalisation, front, body)
 
@@ -152,14 +154,14 @@ def spatial_cnn(
     `components` is not used.
     """
     front = nn.Sequential(BandScaling(bands), nn.Conv2d(bands, 64, 1))
-    layers: list[nn.Module] = [nn.ReLU()]
+    layers: list[nn.Module] = [RuledReLU()]
     side, channels = patch_size, 64
     for _ in range(3):
         if side < 3:
             break
-        layers += [nn.Conv2d(channels, 64, 3), nn.ReLU()]
+        layers += [nn.Conv2d(channels, 64, 3), RuledReLU()]
         side, channels = side - 2, 64
-    layers += [nn.Conv2d(channels, 128, side), nn.ReLU(), nn.Dropout(0.4), nn.Conv2d(128, classes, 1)]
+    layers += [nn.Conv2d(channels, 128, side), RuledReLU(), nn.Dropout(0.4), nn.Conv2d(128, classes, 1)]
     return PatchNetwork(bands, classes, patch_size, normalisation, front, nn.Sequential(*layers))
 
 
@@ -179,12 +181,12 @@ def hybrid_cnn(
         BandScaling(bands), Projection(bands, components), BandsAsDepth(), nn.Conv3d(1, 8, (depths[0], 3, 3))
     )
     body = nn.Sequential(
-        nn.ReLU(), nn.Conv3d(8, 16, (depths[1], 3, 3)),
-        nn.ReLU(), nn.Conv3d(16, 32, (depths[2], 3, 3)),
-        nn.ReLU(), DepthAsChannels(), nn.Conv2d(32 * left, 64, 3),
-        nn.ReLU(), nn.Conv2d(64, 256, patch_size - 8),
-        nn.ReLU(), nn.Dropout(0.4), nn.Conv2d(256, 128, 1),
-        nn.ReLU(), nn.Dropout(0.4), nn.Conv2d(128, classes, 1),
+        RuledReLU(), nn.Conv3d(8, 16, (depths[1], 3, 3)),
+        RuledReLU(), nn.Conv3d(16, 32, (depths[2], 3, 3)),
+        RuledReLU(), DepthAsChannels(), nn.Conv2d(32 * left, 64, 3),
+        RuledReLU(), nn.Conv2d(64, 256, patch_size - 8),
+        RuledReLU(), nn.Dropout(0.4), nn.Conv2d(256, 128, 1),
+        RuledReLU(), nn.Dropout(0.4), nn.Conv2d(128, classes, 1),
     )  # fmt: skip
     return PatchNetwork(bands, classes, patch_size, normalisation, front, body)
 
