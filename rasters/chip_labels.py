@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 from affine import Affine
@@ -54,10 +55,7 @@ def chips_of_features(scene: Scene, path: str, side: int) -> ChipSet:
     placed = {corner: names.pop() for corner, names in found.items() if len(names) == 1}
     counts["contested"] = len(found) - len(placed)
     if not placed:
-        raise InputError(
-            f"No feature in {path} gives a chip on the scene: the features cover {as_text(features.bounds)}, "
-            f"the scene {as_text(scene.grid.extent)}; check that both are of the same place."
-        )
+        raise InputError(_no_chip(path, features.bounds, scene.grid, counts))
     texts = {
         "skipped": "feature(s) have no point or polygon and are left out.",
         "unlabelled": "label feature(s) have no class and are left out.",
@@ -137,6 +135,17 @@ def _chip_set(
         for row, col in sorted(placed)
     )
     return ChipSet(chips, names, side, scene.bands, warnings, scene)
+
+
+def _no_chip(path: str, bounds: Sequence[float], grid: Grid, counts: Counter) -> str:
+    if counts["contested"]:
+        return f"Every chip that the labels in {path} place has more than one class; correct the labels."
+    if counts["narrow"]:
+        return f"No polygon in {path} holds the centre of a chip; choose a smaller PATCH_SIZE."
+    return (
+        f"No feature in {path} lies on the scene: the features cover {as_text(bounds)}, the scene "
+        f"{as_text(grid.extent)}; check that both are of the same place."
+    )
 
 
 def _at_points(
