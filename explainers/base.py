@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ..models.networks import PatchNetwork
+from ..models.files import Network
 from .costs import layer_bytes
 
 
@@ -21,7 +21,7 @@ class Options:
     segments and to `tolerance` (relative). `samples`: draws of gradient SHAP from `background` (n, band).
     `occlusion_window`: side of the spatial window, 0 for the whole patch; `occlusion_bands`: bands in a
     window, 0 for all; `occlusion_stride`: step of both, 0 for windows that touch and do not overlap.
-    `memory`: bytes that a batch may take.
+    `layer`: the part of a residual network whose maps Grad-CAM weighs. `memory`: bytes that a batch may take.
     """
 
     steps: int = 0
@@ -32,6 +32,7 @@ class Options:
     occlusion_window: int = 0
     occlusion_bands: int = 1
     occlusion_stride: int = 0
+    layer: str = "layer4"
     memory: int = 64 * 2**20
     background: Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
@@ -39,7 +40,8 @@ class Options:
 class Attribution(NamedTuple):
     """Result of an explainer for n patches.
 
-    `values` (n, band, y, x), in the unit of the target's output (saliency: per unit of input).
+    `values` (n, band, y, x), in the unit of the target's output (gradients: per unit of input); of a method
+    that is not `per_band`, (n, 1, y, x).
     `reference` (n,): the target's output that the values start from; NaN where the method has none.
     `settled` bool (n,): False where refinement stopped at its cap.
     `evaluations` (n,): gradients or outputs evaluated, or segments of the path run backward.
@@ -69,12 +71,14 @@ class Explainer:
 
     A target is given as `weights` (n, class): the explained output is the weighted sum of the logits.
     Inputs `x` (n, band, s, s) and `baseline` (same shape) are at the network's prepared values.
+    `contributions` is False where the values are no parts of the output, so that they have no residual.
     """
 
     uses_baseline: ClassVar[bool] = True
     contributions: ClassVar[bool] = True
+    per_band: ClassVar[bool] = True
 
-    def __init__(self, network: PatchNetwork, options: Options) -> None:
+    def __init__(self, network: Network, options: Options) -> None:
         self.network, self.options = network, options
 
     def learn(

@@ -6,8 +6,10 @@ from copy import deepcopy
 from functools import lru_cache
 
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..models.files import Network
 from ..models.networks import PatchNetwork
 
 
@@ -25,13 +27,19 @@ def body_operations(network: PatchNetwork, side: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def layer_bytes(network: PatchNetwork, side: int) -> int:
-    """Return the bytes of all layers' outputs for a square output map."""
+def layer_bytes(network: Network, side: int) -> int:
+    """Return the bytes of all layers' outputs for a square output map (of a scene network: for one chip)."""
     skeleton = deepcopy(network).to("meta")
-    halo = network.patch_size - 1
-    z = torch.empty(1, network.bands, side + halo, side + halo, device="meta")
+    width = network.patch_size + side - 1
     total = 0
-    for layer in (*skeleton.front, *skeleton.body):
-        z = layer(z)
-        total += z.numel() * z.element_size()
+
+    def count(_layer: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        nonlocal total
+        total += output.numel() * output.element_size()
+
+    for module in skeleton.modules():
+        if not any(True for _ in module.children()):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        skeleton.logits(torch.empty(1, network.bands, width, width, device="meta"))
     return total

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .base import Attribution, Explainer
-from .gradients import gradient
+from .passes import Passes
 
 
 class GradientShap(Explainer):
@@ -36,7 +36,9 @@ class GradientShap(Explainer):
         reference = torch.zeros(len(x), device=x.device)
         for spectrum, position in zip(spectra, positions):
             start = spectrum.to(x)[:, None, None].expand_as(x)
-            values += (x - start) * gradient(self, start + position.to(x) * (x - start), weights)
+            between = start + position.to(x) * (x - start)
+            passes = Passes(self.network, between, weights, self.options.layer)
+            values += (x - start) * passes.gradient
             # One uniform patch stands for all: the output at the baseline depends on the weights alone.
             reference += (self.network.logits(start[:1]).flatten(1) * weights).sum(1)
         count = len(positions)

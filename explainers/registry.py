@@ -2,25 +2,69 @@
 
 from __future__ import annotations
 
-from ..models.networks import PatchNetwork
+from ..models.files import Network
+from ..models.scene_networks import SceneNetwork
+from ..rasters.errors import InputError
 from .base import Explainer, Options
+from .chip_gradients import ChipIntegratedGradients
+from .chip_occlusion import ChipBandAblation, ChipOcclusion
 from .deeplift import DeepLift
 from .gradient_shap import GradientShap
-from .gradients import InputXGradient, Saliency
+from .gradients import (
+    Deconvolution,
+    GradCam,
+    GuidedBackpropagation,
+    GuidedGradCam,
+    InputXGradient,
+    Saliency,
+)
 from .integrated_gradients import IntegratedGradients
 from .occlusion import BandAblation, Occlusion
 
-EXPLAINERS: dict[str, type[Explainer]] = {
+# Methods for pixel and patch classifiers.
+PIXEL_EXPLAINERS: dict[str, type[Explainer]] = {
     "saliency": Saliency,
     "input_x_gradient": InputXGradient,
     "integrated_gradients": IntegratedGradients,
     "gradient_shap": GradientShap,
     "deeplift": DeepLift,
+    "guided_backpropagation": GuidedBackpropagation,
+    "deconvolution": Deconvolution,
     "occlusion": Occlusion,
     "band_ablation": BandAblation,
 }
+# Methods for scene classifiers: the first eight are those of Su et al. 2022.
+CHIP_EXPLAINERS: dict[str, type[Explainer]] = {
+    "saliency": Saliency,
+    "input_x_gradient": InputXGradient,
+    "integrated_gradients": ChipIntegratedGradients,
+    "guided_backpropagation": GuidedBackpropagation,
+    "deconvolution": Deconvolution,
+    "grad_cam": GradCam,
+    "guided_grad_cam": GuidedGradCam,
+    "occlusion": ChipOcclusion,
+    "band_ablation": ChipBandAblation,
+}
+EXPLAINERS = tuple(dict.fromkeys((*PIXEL_EXPLAINERS, *CHIP_EXPLAINERS)))
 
 
-def make_explainer(name: str, network: PatchNetwork, options: Options) -> Explainer:
-    """Make the explainer `name`; KeyError where it is unknown."""
-    return EXPLAINERS[name](network, options)
+def explainers_of(network: Network) -> dict[str, type[Explainer]]:
+    """Return the methods that a network serves, by name."""
+    return CHIP_EXPLAINERS if isinstance(network, SceneNetwork) else PIXEL_EXPLAINERS
+
+
+def check_serves(name: str, network: Network) -> None:
+    """Raise InputError where there is no explainer `name`, or the network can't serve it."""
+    if name not in EXPLAINERS:
+        raise InputError(f"There is no explainer '{name}'; choose one of {', '.join(EXPLAINERS)}.")
+    served = explainers_of(network)
+    if name not in served:
+        kind = "scene" if isinstance(network, SceneNetwork) else "pixel or patch"
+        raise InputError(
+            f"The explainer '{name}' can't explain a {kind} classifier; choose one of {', '.join(served)}."
+        )
+
+
+def make_explainer(name: str, network: Network, options: Options) -> Explainer:
+    """Make the explainer `name`; KeyError where the network does not serve it."""
+    return explainers_of(network)[name](network, options)

@@ -120,7 +120,8 @@ class Summary:
             )
         if not self._explainer.contributions:
             context.warn(
-                "Saliency is a gradient, not a contribution: its residual is not defined and is nodata."
+                "This explainer's values are not contributions to the output: their residual is not defined "
+                "and is nodata."
             )
         elif self.above:
             context.warn(

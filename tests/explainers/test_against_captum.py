@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import captum.attr as captum
@@ -33,7 +34,11 @@ class Target(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.network = copy.deepcopy(network)
+        # Captum knows the ReLU's own class only.
+        for place, layer in enumerate(self.network.body):
+            if isinstance(layer, nn.ReLU):
+                self.network.body[place] = nn.ReLU()
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         return (self.network.logits(x).flatten(1) * weights).sum(1)
@@ -60,6 +65,15 @@ def test_saliency(case, relative_difference: Callable) -> None:
 def test_input_x_gradient(case, relative_difference: Callable) -> None:
     theirs = captum.InputXGradient(case.output).attribute(case.x, additional_forward_args=case.weights)
     assert relative_difference(attribute("input_x_gradient", case).values, theirs.detach()) <= LIMIT
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("guided_backpropagation", captum.GuidedBackprop), ("deconvolution", captum.Deconvolution)],
+)
+def test_rules_of_relus(case, name: str, method: type, relative_difference: Callable) -> None:
+    theirs = method(Target(case.network)).attribute(case.x, additional_forward_args=case.weights)
+    assert relative_difference(attribute(name, case).values, theirs.detach()) <= LIMIT
 
 
 @pytest.mark.parametrize("steps", [7, 50])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from explanation_layers.explainers.base import Attribution, Options
-from explanation_layers.explainers.registry import EXPLAINERS, make_explainer
+from explanation_layers.explainers.registry import PIXEL_EXPLAINERS, make_explainer
 from explanation_layers.models.networks import BandScaling, PatchNetwork
 
 TRAINED = [("spectral_cnn", 1), ("spatial_cnn", 5), ("hybrid_cnn", 9)]
@@ -87,7 +87,7 @@ def test_secants_are_complete_at_any_number_of_segments(
         assert torch.allclose(found.reference, case.output(case.baseline, case.weights), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("name", PIXEL_EXPLAINERS)
 def test_nothing_is_attributed_where_input_and_baseline_are_equal(make_case: Callable, name: str) -> None:
     case = make_case("spatial_cnn", 5)
     explainer = make_explainer(name, case.network, Options(background=case.x[:1, :, 0, 0], samples=4))
@@ -98,7 +98,7 @@ def test_nothing_is_attributed_where_input_and_baseline_are_equal(make_case: Cal
         assert found.values.abs().max() == 0
 
 
-@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("name", PIXEL_EXPLAINERS)
 def test_patches_are_explained_one_by_one(
     make_case: Callable, name: str, relative_difference: Callable
 ) -> None:
@@ -119,7 +119,7 @@ def test_explaining_changes_neither_network_nor_input(make_case: Callable) -> No
     case = make_case("spatial_cnn", 5)
     before = {name: value.clone() for name, value in case.network.state_dict().items()}
     x, baseline, weights = case.x.clone(), case.baseline.clone(), case.weights.clone()
-    for name in EXPLAINERS:
+    for name in PIXEL_EXPLAINERS:
         explainer = make_explainer(name, case.network, Options(background=x[:, :, 0, 0], samples=4))
         explainer.learn(case.x, case.baseline, case.weights)
         explainer.attribute(case.x, case.baseline, case.weights)

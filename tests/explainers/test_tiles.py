@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from explanation_layers.explainers.base import Explainer, Options, TileAttribution
-from explanation_layers.explainers.registry import EXPLAINERS, make_explainer
+from explanation_layers.explainers.registry import PIXEL_EXPLAINERS, make_explainer
 
 NETWORKS = [("spectral_cnn", 1), ("spatial_cnn", 1), ("spatial_cnn", 5), ("hybrid_cnn", 9)]
 SETTINGS = [
-    *((name, {}) for name in EXPLAINERS if name != "integrated_gradients"),
+    *((name, {}) for name in PIXEL_EXPLAINERS if name != "integrated_gradients"),
     ("integrated_gradients", {"steps": 9}),
     ("integrated_gradients", {"tolerance": 0.03}),
     ("occlusion", {"occlusion_bands": 4, "occlusion_stride": 3}),
@@ -113,7 +113,7 @@ def test_the_memory_of_a_batch_changes_nothing(
     assert same(found[0], found[2]) and same(found[1], found[2])
 
 
-@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("name", PIXEL_EXPLAINERS)
 @pytest.mark.parametrize("network", [("spectral_cnn", 1), ("spatial_cnn", 5)])
 def test_what_is_not_wanted_is_not_a_number_and_does_not_matter(
     make_case: Callable, network: tuple, name: str
@@ -132,7 +132,7 @@ def test_what_is_not_wanted_is_not_a_number_and_does_not_matter(
     assert none.values.isnan().all() and none.reference.isnan().all()
 
 
-@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("name", PIXEL_EXPLAINERS)
 @pytest.mark.parametrize("network", [("spectral_cnn", 1), ("spatial_cnn", 5)])
 def test_ticks_count_the_wanted_pixels(make_case: Callable, network: tuple, name: str) -> None:
     case = make_case(*network)
@@ -142,7 +142,7 @@ def test_ticks_count_the_wanted_pixels(make_case: Callable, network: tuple, name
     assert sum(ticks) == int(tile.wanted.sum())
 
 
-@pytest.mark.parametrize("name", EXPLAINERS)
+@pytest.mark.parametrize("name", PIXEL_EXPLAINERS)
 def test_a_tick_that_raises_stops_the_work(make_case: Callable, name: str) -> None:
     def stop(pixels: int) -> None:
         raise InterruptedError

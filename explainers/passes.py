@@ -1,0 +1,65 @@
+"""Forward and backward passes of one batch, run when first asked for and shared by the explainers."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from ..models.files import Network
+from ..models.relus import Record, recording
+
+
+class Passes:
+    """One forward pass of prepared inputs `x` (n, band, s, s), and backward passes of the target output.
+
+    `weights` (n, class) make the target of the logits. `layer` is the part of the network whose maps
+    Grad-CAM weighs. Each of the properties below runs its pass once.
+    """
+
+    def __init__(self, network: Network, x: Tensor, weights: Tensor, layer: str) -> None:
+        self._record = Record()
+        self.x, self._layer = x, layer
+        with torch.enable_grad(), recording(self._record):
+            self._input = x.detach().requires_grad_(True)
+            self._output = (network.logits(self._input).flatten(1) * weights).sum(1)
+
+    @property
+    def output(self) -> Tensor:
+        """The target output (n,)."""
+        return self._output.detach()
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """Gradient (n, band, s, s) of the target output by the input."""
+        return self._with_maps[0]
+
+    @cached_property
+    def guided(self) -> Tensor:
+        """Guided backpropagation: ReLUs let pass what is positive, where they were open."""
+        return self._backward("guided", [self._input])[0]
+
+    @cached_property
+    def deconvolved(self) -> Tensor:
+        """Deconvolution: ReLUs let pass what is positive, open or not."""
+        return self._backward("deconvolution", [self._input])[0]
+
+    @cached_property
+    def cam(self) -> Tensor:
+        """Grad-CAM (n, 1, s, s): the layer's maps, weighed by their mean gradient, above 0, enlarged."""
+        maps = self._record.taps[self._layer]
+        # A gradient that went all the way to the input has passed the layer.
+        known = "_with_maps" in self.__dict__
+        slopes = self._with_maps[1] if known else self._backward("gradient", [maps])[0]
+        weighed = (slopes.mean((2, 3), keepdim=True) * maps.detach()).sum(1, keepdim=True)
+        return nn.functional.interpolate(weighed.clamp_min(0), self.x.shape[2:], mode="bilinear")
+
+    @cached_property
+    def _with_maps(self) -> tuple[Tensor, ...]:
+        maps = self._record.taps.get(self._layer)
+        return self._backward("gradient", [self._input] if maps is None else [self._input, maps])
+
+    def _backward(self, rule: str, by: list[Tensor]) -> tuple[Tensor, ...]:
+        self._record.rule = rule
+        return torch.autograd.grad(self._output, by, torch.ones_like(self._output), retain_graph=True)
