@@ -20,16 +20,16 @@ class Infidelity(NamedTuple):
 
 
 def infidelity(
-    output: Output, x: Tensor, baseline: Tensor, maps: Mapping[str, Tensor], contributions: Collection[str],
+    output: Output, x: Tensor, baseline: Tensor, maps: Mapping[str, Tensor], gradients: Collection[str],
     removals: Copies, batch: int, check: Callable[[], None] = lambda: None,
 ) -> dict[str, Infidelity]:  # fmt: skip
     """Return E[(sum(I * Phi) - (f(x) - f(x - I)))^2] over removals; Yeh et al. 2019, arXiv:1901.09392.
 
     `removals` gives bool masks (m, band or 1, y or 1, x or 1) of an input: where it is set to `baseline`.
-    For maps of `contributions` the left sum is that of the values removed, for others (gradients) I is
-    x - x', as `captum.metrics.infidelity` is told by `multiply_by_inputs`. A map of one band is shared
-    equally between the bands. The optimal scale, E[a b] / E[a^2] for a = sum(I * Phi) and b the change of
-    the output, makes maps of different units comparable; it is 0 for a map that is zero.
+    The left sum is that of the values removed (I is 1 there); for `gradients`, maps in units of output per
+    input, I is x - x': what `multiply_by_inputs` tells `captum.metrics.infidelity`. A map of one band is
+    shared equally between the bands. The optimal scale, E[a b] / E[a^2] for a = sum(I * Phi) and b the
+    change of the output, makes maps of different units comparable; it is 0 for a map that is zero.
     """
     before = outputs(output, x, batch, check)
     shared = {name: values / (x.shape[1] // values.shape[1]) for name, values in maps.items()}
@@ -41,7 +41,7 @@ def infidelity(
         change = (before[of] - output(hidden, of)).double()
         draws.index_add_(0, of, torch.ones_like(change))
         for name, values in shared.items():
-            removed = mask.expand_as(there) if name in contributions else there - hidden
+            removed = there - hidden if name in gradients else mask.expand_as(there)
             told = (removed * values[of]).flatten(1).double().sum(1)
             moments = torch.stack([(told - change) ** 2, told**2, told * change, change**2])
             sums[name].index_add_(1, of, moments)

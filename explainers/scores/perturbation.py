@@ -30,14 +30,14 @@ def bands(count: int) -> Tensor:
 
 
 def deletion_insertion(
-    output: Output, x: Tensor, baseline: Tensor, maps: Mapping[str, Tensor], contributions: Collection[str],
+    output: Output, x: Tensor, baseline: Tensor, maps: Mapping[str, Tensor], gradients: Collection[str],
     units: Tensor, batch: int, steps: int = 20, check: Callable[[], None] = lambda: None,
 ) -> dict[str, Curves]:  # fmt: skip
     """Return the areas under the curves of `output` over the share of units changed.
 
     Petsiuk et al. 2018, arXiv:1806.07421. Deletion sets units of x to `baseline`, insertion sets units of
-    the baseline to x, the highest first. A unit's height is the sum of its values in maps of
-    `contributions` and of the absolute values in others; equal ones go in reading order. `output` is the
+    the baseline to x, the highest first. A unit's height is the sum of its values, or for `gradients`,
+    whose sign is no evidence, of the absolute values; equal ones go in reading order. `output` is the
     softmax probability of the target wherever this project reports the areas. The curves have `steps` steps
     (fewer where there are fewer units), straight between them; all explainers of an input go in one batch.
     """
@@ -45,7 +45,7 @@ def deletion_insertion(
     names = list(maps)
     count = int(units.max()) + 1
     changed = torch.linspace(0, count, min(steps, count) + 1, device=x.device).round().long()
-    first = torch.stack([_places(maps[name], units, count, name in contributions) for name in names], 1)
+    first = torch.stack([_places(maps[name], units, count, name not in gradients) for name in names], 1)
 
     def copies(number: int) -> Tensor:
         # (explainer, step, band or 1, y or 1, x or 1): what is among the units changed by then.

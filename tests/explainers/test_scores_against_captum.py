@@ -96,8 +96,8 @@ def test_infidelity(network: nn.Module, x: Tensor, of_contributions: bool, batch
 
     maps = {name: make(network)(x, target=of_chip).detach() for name, make in METHODS.items()}
     removals = square_removals(SIDE, DRAWS, seed=2, keys=range(len(x)), smallest=2)
-    contributions = set(maps) if of_contributions else set()
-    ours = infidelity(output, x, baseline, maps, contributions, removals, batch)
+    gradients = set() if of_contributions else set(maps)
+    ours = infidelity(output, x, baseline, maps, gradients, removals, batch)
     masks = torch.cat([removals(number) for number in range(len(x))])
 
     def perturb(values: Tensor) -> tuple[Tensor, Tensor]:
