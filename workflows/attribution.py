@@ -12,6 +12,7 @@ from torch import Tensor
 from ..engine.jobs import AttributionJob
 from ..explainers.base import Options
 from ..explainers.registry import EXPLAINERS, make_explainer
+from ..models.card import PIXEL_CLASSIFICATION
 from ..models.files import Model
 from ..rasters.errors import InputError
 from ..rasters.labels import window_of_features
@@ -37,7 +38,7 @@ def explain(job: AttributionJob, context: Context) -> dict:
     """Explain what `job` asks for and summarise it per class and band."""
     if job.explainer not in EXPLAINERS:
         raise InputError(f"There is no explainer '{job.explainer}'; choose one of {', '.join(EXPLAINERS)}.")
-    scene, model = open_pair(job.scene, job.model)
+    scene, model = open_pair(job.scene, job.model, PIXEL_CLASSIFICATION)
     target = Target(job, model.card)
     baseline = baseline_spectrum(job, model)
     window = _window(job, scene)

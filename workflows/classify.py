@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -10,13 +11,15 @@ import torch
 from rasterio.windows import Window
 
 from ..engine.jobs import ClassifyJob
+from ..models.card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION
 from ..models.files import Model
 from ..models.networks import PatchNetwork
 from ..rasters.errors import InputError
 from ..rasters.outputs import Outputs, check_space
-from ..rasters.scene import Grid
+from ..rasters.scene import Grid, Scene
 from ..rasters.styles import qml_path, write_classes_qml, write_sequential_qml
 from ..rasters.writers import RasterWriter, class_dtype
+from .classify_slide import SlideClassifier
 from .context import Context
 from .devices import resolve_device
 from .fitting import check_has_data, no_data, open_pair
@@ -31,12 +34,12 @@ _SPECTRA = 128
 
 def classify(job: ClassifyJob, context: Context) -> dict:
     """Classify the scene or the extent that `job` names."""
-    scene, model = open_pair(job.scene, job.model)
+    scene, model = open_pair(job.scene, job.model, PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION)
     window = scene.grid.window_of(job.extent)
-    device = resolve_device(job.device)
-    card, network = model.card, model.network.to(device)
+    card, device = model.card, resolve_device(job.device)
     if not job.output_paths():
         raise InputError("No output is wanted; choose classes, confidence or probabilities.")
+    slide = SlideClassifier(job, scene, model, device) if card.task == SCENE_CLASSIFICATION else None
     with Outputs(context.job_id, written_paths(job), [job.scene, job.model]) as outputs:
         grid = scene.grid.sub(window)
         pixels = grid.width * grid.height
@@ -46,18 +49,15 @@ def classify(job: ClassifyJob, context: Context) -> dict:
         check_has_data(scene, window, card.used_bands[0])
         facts = {"model_digest": card.digest, "classes": card.class_names}
         counts = np.zeros(len(card.classes), dtype=np.int64)
-        side = tile_side(job.memory_mb, _BYTES_PER_PIXEL)
-
-        def work(tile: Window) -> tuple[np.ndarray, np.ndarray]:
-            context.check()
-            values, valid = read_tile(scene, card, network, tile, model.spectra.mean)
-            return class_logits(network, values.to(device), context).softmax(0).cpu().numpy(), valid
-
         with ExitStack() as stack:
             writers = _open_writers(job, outputs, grid, model, lineage_tags(job, facts), stack)
-            executor = stack.enter_context(ThreadPoolExecutor(1))
-            total = tile_count(window, side)
-            for number, (tile, (shares, valid)) in enumerate(map_tiles(executor, work, window, side), 1):
+            if slide:
+                facts |= slide.facts(window)
+                tiles = slide.tiles(window, context)
+            else:
+                _warn_of_slide(job, context)
+                tiles = _tiles(job, context, scene, model, window, device)
+            for tile, shares, valid in tiles:
                 predicted = np.where(valid, shares.argmax(0) + 1, 0)
                 counts += np.bincount(predicted.ravel(), minlength=len(counts) + 1)[1:]
                 results = {
@@ -67,7 +67,6 @@ def classify(job: ClassifyJob, context: Context) -> dict:
                 }
                 for name, writer in writers.items():
                     writer.write(within(tile, window), results[name])
-                context.progress(number / total, f"Classifying tile {number} of {total}")
         if not counts.any():
             raise no_data(scene)
         _write_styles(job, outputs, model)
@@ -81,6 +80,32 @@ def classify(job: ClassifyJob, context: Context) -> dict:
         "warnings": context.warnings,
         "record": record,
     }
+
+
+def _tiles(
+    job: ClassifyJob, context: Context, scene: Scene, model: Model, window: Window, device: str
+) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
+    """Yield tiles with a pixel classifier's probabilities (class, y, x), and which pixels have data."""
+    network = model.network.to(device)
+    assert isinstance(network, PatchNetwork)
+    side = tile_side(job.memory_mb, _BYTES_PER_PIXEL)
+    total = tile_count(window, side)
+
+    def work(tile: Window) -> tuple[np.ndarray, np.ndarray]:
+        context.check()
+        values, valid = read_tile(scene, model.card, network, tile, model.spectra.mean)
+        return class_logits(network, values.to(device), context).softmax(0).cpu().numpy(), valid
+
+    with ThreadPoolExecutor(1) as executor:
+        for number, (tile, found) in enumerate(map_tiles(executor, work, window, side), 1):
+            yield tile, *found
+            context.progress(number / total, f"Classifying tile {number} of {total}")
+
+
+def _warn_of_slide(job: ClassifyJob, context: Context) -> None:
+    for name, default in (("chip_stride", ClassifyJob.chip_stride), ("merge", ClassifyJob.merge)):
+        if getattr(job, name) != default:
+            context.warn(f"{name.upper()} is not used: the model classifies pixels, not chips.")
 
 
 @torch.no_grad()

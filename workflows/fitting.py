@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from rasterio.windows import Window
 
-from ..models.card import PIXEL_CLASSIFICATION
 from ..models.files import Model, load_model
 from ..rasters.errors import InputError
 from ..rasters.scene import Scene, open_scene
@@ -14,10 +13,10 @@ from ..rasters.scene import Scene, open_scene
 _SMALL = 1024 * 1024
 
 
-def open_pair(scene_path: str, model_path: str) -> tuple[Scene, Model]:
-    """Open a scene and the classifier to read it with; InputError where they do not fit."""
+def open_pair(scene_path: str, model_path: str, *tasks: str) -> tuple[Scene, Model]:
+    """Open a scene and the model of one of `tasks` to read it with; InputError where they do not fit."""
     scene = open_scene(scene_path)
-    model = load_model(model_path, PIXEL_CLASSIFICATION)
+    model = load_model(model_path, *tasks)
     model.card.check_bands(scene.bands, scene_path)
     return scene, model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from ..models.networks import PatchNetwork
 from ..rasters.scene import Scene
 from ..rasters.tiles import plan_tiles
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 # Side of the largest tile, and of the blocks of the outputs: with tiles smaller than blocks, those of a wide
@@ -36,11 +37,18 @@ def map_tiles(
     executor: Executor, function: Callable[[Window], T], window: Window, side: int
 ) -> Iterator[tuple[Window, T]]:
     """Yield (tile, result) in the order of the tiles; one tile is computed while one is written."""
-    pending: deque[tuple[Window, Future[T]]] = deque()
+    return in_order(executor, function, plan_tiles(window, side), 2)
+
+
+def in_order(
+    executor: Executor, function: Callable[[S], T], items: Iterable[S], ahead: int
+) -> Iterator[tuple[S, T]]:
+    """Yield (item, result) in the order of the items, of which `ahead` are in work at a time."""
+    pending: deque[tuple[S, Future[T]]] = deque()
     try:
-        for tile in plan_tiles(window, side):
-            pending.append((tile, executor.submit(function, tile)))
-            if len(pending) == 2:
+        for item in items:
+            pending.append((item, executor.submit(function, item)))
+            if len(pending) == ahead:
                 done, future = pending.popleft()
                 yield done, future.result()
         while pending:

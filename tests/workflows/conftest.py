@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from affine import Affine
 
 from explanation_layers.engine.client import Engine, engine_for
 from explanation_layers.engine.jobs import ClassifyJob, DemoDataJob, TrainClassifierJob
+from explanation_layers.models.card import SCENE_CLASSIFICATION, Card, CardBand, card_classes
+from explanation_layers.models.files import Spectra, save_model
+from explanation_layers.models.scene_networks import build_scene_network
 from explanation_layers.workflows.classify import classify
 from explanation_layers.workflows.context import Context
 from explanation_layers.workflows.demo_data import simulate
@@ -145,3 +149,55 @@ def run_classify(context: Context) -> Callable[..., SimpleNamespace]:
         return SimpleNamespace(value=value, paths=paths, **arrays)
 
     return run
+
+
+CHIP = 16
+
+
+@pytest.fixture(scope="session")
+def save_chip_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Return a function that writes an untrained ResNet-18 for chips of 16 x 16 pixels in decibels."""
+
+    def save(names: tuple[str, ...] = ("VV", "VH"), used: tuple[int, ...] = (0, 1), **options: object) -> str:
+        torch.manual_seed(3)
+        options = {"bands": len(used), "classes": 3, "patch_size": CHIP, "values": "db", **options}
+        network = build_scene_network("resnet18", **options)
+        network.low.fill_(-25)
+        network.high.fill_(5)
+        # Small logits: no class is certain.
+        network.trunk.fc.weight.data.mul_(0.05)
+        means = torch.tensor([-9.0, -16.0])[: len(used)]
+        spectra = Spectra(means, means + torch.tensor([[-3.0], [0.0], [2.0]]), means.expand(4, -1))
+        card = Card(
+            SCENE_CLASSIFICATION, "resnet18", options,
+            tuple(CardBand(name, None, None, place in used) for place, name in enumerate(names)),
+            card_classes(("field", "forest", "town")),
+        )  # fmt: skip
+        path = str(tmp_path_factory.mktemp("chips") / "chips.safetensors")
+        with torch.no_grad():
+            save_model(path, network, spectra, card)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def chip_model(save_chip_model: Callable[..., str]) -> str:
+    """The path of a model of chips with the bands VV and VH."""
+    return save_chip_model()
+
+
+@pytest.fixture(scope="session")
+def radar(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A georeferenced scene of 70 x 53 pixels in decibels, bands VV and VH, no data in a corner."""
+    generator = np.random.default_rng(11)
+    values = 10 * np.log10(generator.gamma(4, 0.25, (2, 53, 70))) + np.array([[[-9.0]], [[-16.0]]])
+    values[:, 20:40, 30:50] += 8
+    values[0, :10, :12] = np.nan
+    path = str(tmp_path_factory.mktemp("radar") / "radar.tif")
+    profile = {"driver": "GTiff", "count": 2, "width": 70, "height": 53, "dtype": "float32", "nodata": np.nan}
+    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 5e5, 0, -10, 5.8e6)}
+    with rasterio.open(path, "w", **profile, **place) as file:
+        file.write(values.astype("float32"))
+        file.descriptions = ("VV", "VH")
+    return path

@@ -7,6 +7,7 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
+from explanation_layers.models.card import PIXEL_CLASSIFICATION
 from explanation_layers.rasters.errors import InputError
 from explanation_layers.rasters.scene import open_scene
 from explanation_layers.workflows import fitting
@@ -14,7 +15,7 @@ from explanation_layers.workflows.fitting import check_has_data, open_pair
 
 
 def test_a_scene_and_its_model_open(demo, spectral_model: str) -> None:
-    scene, model = open_pair(demo.raster, spectral_model)
+    scene, model = open_pair(demo.raster, spectral_model, PIXEL_CLASSIFICATION)
     assert len(scene.bands) == len(model.card.bands) == model.network.bands
 
 
@@ -23,7 +24,7 @@ def test_a_scene_of_fewer_bands_is_refused(demo, spectral_model: str, copy_raste
         values = dataset.read()
     path = copy_raster(demo.raster, tmp_path / "few.tif", values[:100])
     with pytest.raises(InputError, match=r"few.tif has 100 bands, the model was trained on 167; choose"):
-        open_pair(path, spectral_model)
+        open_pair(path, spectral_model, PIXEL_CLASSIFICATION)
 
 
 def test_bands_in_another_order_are_refused(demo, spectral_model: str, tmp_path) -> None:
@@ -33,7 +34,7 @@ def test_bands_in_another_order_are_refused(demo, spectral_model: str, tmp_path)
         for number in dataset.indexes:
             turned.update_tags(dataset.count + 1 - number, **dataset.tags(number))
     with pytest.raises(InputError, match=r"Band 1 of .*turned.tif is at .* nm, the model's at .* order"):
-        open_pair(str(path), spectral_model)
+        open_pair(str(path), spectral_model, PIXEL_CLASSIFICATION)
 
 
 def test_data_are_looked_for_in_the_window_alone(demo) -> None:
