@@ -93,11 +93,10 @@ class TrainSceneClassifierJob(Job):
     The chips are the rasters in `patches` (one sub-folder per class; `test_patches` likewise, for chips that
     only test), or are cut from `scene` where `label_features` (GeoJSON in the scene's CRS, property `class`)
     or `label_raster` say. `patch_size` 0: the size that all chips share; smaller: the middle of each.
-    `band` empty: all bands; "each": a model per band, written as `model_paths` says; else its number or name.
-    `values`: what the stored numbers are, `as_is`, `power`, `amplitude` or `db`; power and
-    amplitude go to dB.
-    `clip`: (low, high) of all bands or of each in turn, after that step; None: percentiles of the
-    training chips.
+    `band` empty: all bands; "each": a model per band, written beside `model` as STEM_BAND.safetensors; else
+    its number or name. `values`: what the stored numbers are, `as_is`, `power`, `amplitude` or `db`; power
+    and amplitude go to decibels. `clip`: low and high of all bands or of each in turn, after that step; None:
+    percentiles of the training chips. `class_weights` shows all classes equally often.
     """
 
     KIND: ClassVar[str] = "train_scene_classifier"
@@ -119,10 +118,10 @@ class TrainSceneClassifierJob(Job):
     speckle_filter: str = "none"
     looks: float = 4.4
     augmentation: str = "shift_flip"
-    epochs: int = 60
+    epochs: int = 40
     learning_rate: float = 0.01
     schedule: str = "cosine"
-    batch_size: int = 64
+    batch_size: int = 32
     class_weights: bool = True
     test_share: float = 0.3
     skip_unreadable: bool = False

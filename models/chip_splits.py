@@ -30,9 +30,9 @@ def chip_block_split(
     """
     group = overlapping_groups(rows, cols, side)
     sizes = np.bincount(group)
-    centres = [np.round(np.bincount(group, axis) / sizes)[group].astype(np.int64) for axis in (rows, cols)]
+    row, col = (np.round(np.bincount(group, axis) / sizes)[group].astype(np.int64) for axis in (rows, cols))
     with suppress(InputError):
-        split = block_split(*centres, classes, names, test_share, 0, seed)
+        split = block_split(row, col, classes, names, test_share, 0, seed)
         if abs(len(split.test) / len(classes) - test_share) <= _FAR:
             return split
     return block_split(rows, cols, classes, names, test_share, 0, seed)

@@ -68,9 +68,8 @@ def find_chips(job: TrainSceneClassifierJob, context: Context) -> list[ChipSet]:
     if job.test_patches:
         found.append(chips_of_folder(job.test_patches, chips.side, job.skip_unreadable, context.check))
         _check_test_chips(job, chips, found[1])
-    for part in found:
-        for warning in part.warnings:
-            context.warn(warning)
+    for text in (text for part in found for text in part.warnings):
+        context.warn(text)
     if job.patches and (warning := _sizes_by_class(chips)):
         context.warn(warning)
     return found
