@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
 from .errors import InputError
@@ -20,14 +20,17 @@ class Outputs:
 
     `stage` gives the name to write a file under; leaving the context moves all staged files into place,
     an exception removes them. A side file that GDAL or a writer left beside a staged file follows it.
+    `stage_folder` gives an empty folder, whose files take their places in the output folder one by one.
     An OSError of a full disk becomes an InputError that names the folder.
 
     Before any work, InputError where an output can't be written: its folder is not there (a folder is
-    created where its parent exists) or not writable, it is a folder itself, it is one of `inputs`, or two
-    outputs are one file.
+    created where its parent exists) or not writable, it is one of `inputs`, two outputs are one file, or it
+    is a folder and not among the `folders`, or the other way round.
     """
 
-    def __init__(self, job_id: str, paths: Sequence[str], inputs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, job_id: str, paths: Sequence[str], inputs: Sequence[str] = (), folders: Sequence[str] = ()
+    ) -> None:
         self._job_id = job_id
         self._staged: dict[str, str] = {}
         self._created: list[str] = []
@@ -36,7 +39,7 @@ class Outputs:
             if problem := taken.get(_identity(path)):
                 raise InputError(f"The output {path} can't be written: {problem}; choose another name.")
             taken[_identity(path)] = "another output has the same name"
-            _check_place(path)
+            _check_place(path, path in folders)
         for folder in dict.fromkeys(_folder(path) for path in paths):
             self._prepare_folder(folder)
 
@@ -45,6 +48,12 @@ class Outputs:
         folder, name = os.path.split(os.path.abspath(path))
         staged = os.path.join(folder, f".part-{self._job_id}-{name}")
         self._staged[staged] = os.path.join(folder, name)
+        return staged
+
+    def stage_folder(self, path: str) -> str:
+        """Return an empty temporary folder whose files go into the folder `path` at the end."""
+        staged = self.stage(path)
+        os.mkdir(staged)
         return staged
 
     def __enter__(self) -> Outputs:
@@ -68,8 +77,9 @@ class Outputs:
         missing = [final for staged, final in self._staged.items() if not os.path.exists(staged)]
         if missing:
             raise RuntimeError(f"Staged, but never written: {', '.join(missing)}.")
-        for staged, final in self._staged.items():
+        for staged, final in self._files():
             try:
+                os.makedirs(os.path.dirname(final), exist_ok=True)
                 os.replace(staged, final)
                 for suffix in _SIDE_FILES:
                     if os.path.exists(staged + suffix):
@@ -82,8 +92,21 @@ class Outputs:
                     "close programs that have it open, or choose another name."
                 ) from error
 
+    def _files(self) -> Iterator[tuple[str, str]]:
+        """Yield the staged files, those of staged folders too, with their places."""
+        for staged, final in self._staged.items():
+            if not os.path.isdir(staged):
+                yield staged, final
+            for folder, _, names in os.walk(staged):
+                place = os.path.join(final, os.path.relpath(folder, staged))
+                yield from (
+                    (os.path.join(folder, n), os.path.normpath(os.path.join(place, n))) for n in names
+                )
+
     def _remove_staged(self) -> None:
         for staged in self._staged:
+            if os.path.isdir(staged):
+                shutil.rmtree(staged)
             for suffix in ("", *_SIDE_FILES):
                 if os.path.exists(staged + suffix):
                     os.remove(staged + suffix)
@@ -125,12 +148,14 @@ def check_space(bytes_needed: Mapping[str, int]) -> None:
             )
 
 
-def _check_place(path: str) -> None:
+def _check_place(path: str, wanted_folder: bool) -> None:
     folder = _folder(path)
     if not os.path.isdir(folder) and not os.path.isdir(os.path.dirname(folder)):
         raise InputError(f"There is no folder {folder} for the output; create it or choose another.")
-    if os.path.isdir(path):
+    if os.path.isdir(path) and not wanted_folder:
         raise InputError(f"The output {path} is a folder; give the name of a file.")
+    if os.path.isfile(path) and wanted_folder:
+        raise InputError(f"The output {path} is a file; give the name of a folder.")
 
 
 def _folder(path: str) -> str:

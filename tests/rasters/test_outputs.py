@@ -43,6 +43,37 @@ def test_a_failure_leaves_everything_as_it_was(tmp_path, problem):
     assert old.read_text() == "old"
 
 
+def test_the_files_of_a_folder_take_their_places_one_by_one(tmp_path):
+    folder = tmp_path / "chips"
+    (folder / "town").mkdir(parents=True)
+    for name in ("town/a.tif", "notes.txt"):
+        _write(folder / name, "old")
+    with Outputs("job", [str(folder)], folders=[str(folder)]) as outputs:
+        staged = outputs.stage_folder(str(folder))
+        for name in ("town", "field"):
+            os.mkdir(os.path.join(staged, name))
+            _write(os.path.join(staged, name, "a.tif"), "new")
+        assert (folder / "town" / "a.tif").read_text() == "old"
+    found = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*.t*")}
+    assert found == {"chips/town/a.tif": "new", "chips/field/a.tif": "new", "chips/notes.txt": "old"}
+    assert os.listdir(tmp_path) == ["chips"]
+
+
+def test_a_failure_leaves_no_staged_folder(tmp_path):
+    folder = str(tmp_path / "chips")
+    with pytest.raises(KeyError), Outputs("job", [folder], folders=[folder]) as outputs:
+        _write(os.path.join(outputs.stage_folder(folder), "a.tif"), "half")
+        raise KeyError
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_where_a_folder_shall_be_is_refused(tmp_path):
+    path = str(tmp_path / "chips")
+    _write(path, "a file")
+    with pytest.raises(InputError, match="chips is a file; give the name of a folder"):
+        Outputs("job", [path], folders=[path])
+
+
 def test_side_files_come_along_and_those_of_a_replaced_raster_go(tmp_path):
     path = str(tmp_path / "a.tif")
     for suffix in ("", ".aux.xml", ".ovr", ".msk"):
