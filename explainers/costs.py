@@ -29,7 +29,7 @@ def body_operations(network: PatchNetwork, side: int) -> int:
 @lru_cache(maxsize=64)
 def layer_bytes(network: Network, side: int) -> int:
     """Return the bytes of all layers' outputs for a square output map (of a scene network: for one chip)."""
-    skeleton = deepcopy(network).to("meta")
+    skeleton = deepcopy(network).to("meta", torch.float32)
     width = network.patch_size + side - 1
     total = 0
 
