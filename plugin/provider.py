@@ -14,10 +14,11 @@ from ..algorithms.classify import Classify
 from ..algorithms.demo_data import DemoData
 from ..algorithms.setup_engine import SetupEngine
 from ..algorithms.train_classifier import TrainClassifier
+from ..algorithms.train_scene_classifier import TrainSceneClassifier
 
 ROOT = Path(__file__).resolve().parents[1]
 ICON = str(ROOT / "resources" / "icons" / "explain.svg")
-ALGORITHMS = (SetupEngine, DemoData, TrainClassifier, Classify, Attribution)
+ALGORITHMS = (SetupEngine, DemoData, TrainClassifier, TrainSceneClassifier, Classify, Attribution)
 
 
 def plugin_version() -> str:
