@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from .simulate_hyperspectral import write_hyperspectral
+from .simulate_sar_scenes import write_sar_scenes
 
 
 class SceneMaker(Protocol):
@@ -21,4 +22,7 @@ class SceneMaker(Protocol):
         """
 
 
-SCENE_KINDS: Mapping[str, SceneMaker] = {"hyperspectral": write_hyperspectral}
+SCENE_KINDS: Mapping[str, SceneMaker] = {
+    "hyperspectral": write_hyperspectral,
+    "sar_scenes": write_sar_scenes,
+}
