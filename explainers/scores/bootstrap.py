@@ -62,9 +62,12 @@ def rank(
     are the mean of its scores', an explainer's the mean of its families', so that a family with many scores
     weighs no more than one with one. Where only some explainers have no value at a chip (a zero map),
     they get the worst of the others there. The intervals are of the points over bootstrap draws of chips,
-    the same for all. Explainers whose intervals overlap are not separable.
+    the same for all; with fewer than two chips they are 0 to 1. Explainers whose intervals overlap are not
+    separable.
     """
     families = {name: scores for name, scores in families.items() if scores}
+    if not families:
+        return tuple(Place(name, *(float("nan"),) * 3, 1, ()) for name in names)
     chips = next(iter(next(iter(families.values())).values())).values.shape[1]
     drawn = np.random.default_rng(seed).integers(0, chips, (DRAWS, chips))
     # The first draw is the sample itself.
@@ -77,6 +80,8 @@ def rank(
         ]
         points = np.nanmean(of_families, axis=0)
         low, high = np.nanpercentile(points[1:], _TAILS, axis=0)
+    if chips < 2:
+        low, high = np.zeros_like(low), np.ones_like(high)
     places = []
     for i, name in enumerate(names):
         overlap = (low <= high[i]) & (high >= low[i])

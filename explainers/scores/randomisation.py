@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from .ranks import spearman
 
 # From the output down; a ResNet's stages are judged whole.
 _RESNET = ("fc", "layer4", "layer3", "layer2", "layer1", "conv1")
+
+N = TypeVar("N", bound=nn.Module)
 
 
 def stages(network: nn.Module) -> dict[str, nn.Module]:
@@ -28,7 +31,7 @@ def stages(network: nn.Module) -> dict[str, nn.Module]:
     return {**dict(reversed(weighted.items())), "front": network.get_submodule("front")}
 
 
-def cascade(network: nn.Module, seed: int) -> Iterator[tuple[str, nn.Module]]:
+def cascade(network: N, seed: int) -> Iterator[tuple[str, N]]:
     """Yield the stage just reached with the network randomised from its output down to that stage.
 
     Adebayo et al. 2018, arXiv:1810.03292, "cascading". The weights of each tensor are permuted among

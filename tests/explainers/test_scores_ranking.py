@@ -76,3 +76,13 @@ def test_ties_share_their_points() -> None:
 def test_one_explainer_alone() -> None:
     (place,) = rank("a", {"x": {"m": Criterion(scores(1), True)}}, seed=0)
     assert place.points == 1 and place.place == 1
+
+
+def test_one_chip_separates_nothing() -> None:
+    places = rank("abc", {"x": {"m": Criterion(scores(1, 2, 3)[:, :1], True)}}, seed=0)
+    assert [place.name for place in places] == ["a", "b", "c"]
+    assert all(place.place == 1 and len(place.not_separable) == 2 for place in places)
+
+
+def test_nothing_to_rank_by() -> None:
+    assert [place.name for place in rank("ab", {"x": {}}, seed=0)] == ["a", "b"]
