@@ -5,15 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-import torch
 from rasterio.windows import Window
-from torch import Tensor
 
 from ..engine.jobs import AttributionJob
-from ..explainers.base import Options
-from ..explainers.registry import EXPLAINERS, make_explainer
-from ..models.card import PIXEL_CLASSIFICATION
-from ..models.files import Model
+from ..explainers.registry import check_serves, make_explainer
+from ..models.card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION
+from ..models.files import Model, load_model
 from ..rasters.errors import InputError
 from ..rasters.labels import window_of_features
 from ..rasters.outputs import Outputs, check_space
@@ -21,30 +18,50 @@ from ..rasters.scene import Scene
 from .attribution_outputs import AttributionWriters, Summary
 from .attribution_sums import summarise_sums
 from .attribution_worker import AttributionWorker
+from .chip_attribution import explain_chips
 from .context import Context
 from .devices import resolve_device, workers
+from .explainer_options import options_of
 from .fitting import check_has_data, no_data, open_pair
 from .record import lineage_tags, run_record, stage_records, written_paths
-from .targets import Target, baseline_spectrum
+from .targets import Target, baseline_spectrum, model_units
 from .tiling import map_tiles, tile_count, tile_side, within
 
 # A tile is in memory as input, in parts, and as attribution: this many float32 copies of its bands.
 _COPIES = 5
-# A batch takes this part of the memory, divided among the workers.
-_BATCHES = 4
 
 
 def explain(job: AttributionJob, context: Context) -> dict:
     """Explain what `job` asks for and summarise it per class and band."""
-    if job.explainer not in EXPLAINERS:
-        raise InputError(f"There is no explainer '{job.explainer}'; choose one of {', '.join(EXPLAINERS)}.")
-    scene, model = open_pair(job.scene, job.model, PIXEL_CLASSIFICATION)
+    if bool(job.scene) == bool(job.patches):
+        raise InputError("What is explained is either the raster INPUT or the chips in PATCHES; give one.")
+    tasks = (PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION)
+    if not job.scene:
+        model = load_model(job.model, *tasks)
+        if model.card.task != SCENE_CLASSIFICATION:
+            raise InputError(
+                f"The model file {job.model} classifies pixels, not chips; give a raster as INPUT."
+            )
+        return explain_chips(job, context, model, None)
+    scene, model = open_pair(job.scene, job.model, *tasks)
+    if model.card.task == SCENE_CLASSIFICATION:
+        return explain_chips(job, context, model, scene)
+    return _explain_pixels(job, context, scene, model)
+
+
+def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: Model) -> dict:
+    check_serves(job.explainer, model.network)
     target = Target(job, model.card)
     baseline = baseline_spectrum(job, model)
     window = _window(job, scene)
     device = resolve_device(job.device)
-    explainer = make_explainer(job.explainer, model.network.to(device), _options(job, model))
-    with Outputs(context.job_id, written_paths(job), [job.scene, job.model]) as outputs:
+    explainer = make_explainer(job.explainer, model.network.to(device), options_of(job, model))
+    _warn_of_chips(job, context)
+    if job.chip_folder:
+        raise InputError(
+            "CHIP_FOLDER takes a raster per chip, and the model classifies pixels; leave it empty."
+        )
+    with Outputs(context.job_id, written_paths(job), [scene.path, job.model]) as outputs:
         grid = scene.grid.sub(window)
         pixels = grid.width * grid.height
         bands = {"attribution": len(scene.bands), "saliency": 3}
@@ -86,11 +103,6 @@ def explain(job: AttributionJob, context: Context) -> dict:
     }
 
 
-def model_units(baseline: Tensor) -> list[float]:
-    """Return the baseline as plain numbers for the record."""
-    return [float(f"{value:.7g}") for value in baseline.tolist()]
-
-
 def _window(job: AttributionJob, scene: Scene) -> Window:
     window = scene.grid.window_of(job.extent)
     if not job.mask_features:
@@ -104,21 +116,7 @@ def _window(job: AttributionJob, scene: Scene) -> Window:
     return Window(left, top, right - left, bottom - top)
 
 
-def _options(job: AttributionJob, model: Model) -> Options:
-    for name, value, least in (
-        ("number of steps", job.steps, 0), ("most steps", job.max_steps, 2),
-        ("number of samples", job.samples, 1),
-        ("occlusion window", job.occlusion_window, 0), ("number of occlusion bands", job.occlusion_bands, 0),
-        ("occlusion stride", job.occlusion_stride, 0), ("seed", job.seed, 0),
-    ):  # fmt: skip
-        if value < least:
-            raise InputError(f"The {name} can't be {value}; choose {least} or more.")
-    if not 0 < job.tolerance <= 1:
-        raise InputError(f"The tolerance can't be {job.tolerance}; choose a fraction above 0, such as 0.01.")
-    background = model.network.prepare(model.spectra.background[:, :, None, None])[:, :, 0, 0]
-    return Options(
-        steps=job.steps, max_steps=job.max_steps, tolerance=job.tolerance, samples=job.samples, seed=job.seed,
-        occlusion_window=job.occlusion_window, occlusion_bands=job.occlusion_bands,
-        occlusion_stride=job.occlusion_stride, background=background,
-        memory=job.memory_mb * 2**20 // (_BATCHES * torch.get_num_threads()),
-    )  # fmt: skip
+def _warn_of_chips(job: AttributionJob, context: Context) -> None:
+    for name, default in (("chip_stride", AttributionJob.chip_stride), ("merge", AttributionJob.merge)):
+        if getattr(job, name) != default:
+            context.warn(f"{name.upper()} is not used: the model classifies pixels, not chips.")

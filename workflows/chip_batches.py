@@ -30,10 +30,14 @@ def has_say(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def prepared(model: Model, values: np.ndarray) -> Tensor:
-    """Return chips (n, band, y, x) as the network's input; pixels without data become the training mean."""
+    """Return chips (n, band, y, x) as the network's input, on its device.
+
+    Pixels without data become the training mean.
+    """
     x = torch.from_numpy(values)
     finite = torch.isfinite(x).all(1, keepdim=True)
-    return model.network.prepare(torch.where(finite, x, model.spectra.mean[:, None, None]))
+    filled = torch.where(finite, x, model.spectra.mean[:, None, None])
+    return model.network.prepare(filled.to(next(model.network.buffers()).device))
 
 
 def memory_of_batch(memory_mb: int) -> int:

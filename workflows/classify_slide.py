@@ -71,6 +71,6 @@ class SlideClassifier:
         finite, votes = has_say(chips.values)
         shares = np.zeros((len(votes), self._network.classes, 1, 1), dtype=np.float32)
         if votes.any():
-            x = prepared(self._model, chips.values[votes]).to(self._device)
+            x = prepared(self._model, chips.values[votes])
             shares[votes] = self._network.logits(x).softmax(1).cpu().numpy()
         return Votes(shares, finite & votes[:, None, None])

@@ -123,6 +123,13 @@ class Listed:
         self._order = np.lexsort((cols, rows))
         self._rows, self._cols = rows, cols
 
+    @property
+    def window(self) -> Window:
+        """The smallest window that holds all chips."""
+        left, top = int(self._cols.min()), int(self._rows.min())
+        right, bottom = int(self._cols.max()) + self.side, int(self._rows.max()) + self.side
+        return Window(left, top, right - left, bottom - top)
+
     def count(self, window: Window) -> int:
         """Return how many chips touch a window."""
         return len(self._touching(window))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..engine.jobs import AttributionJob
-from ..models.card import Card
+from ..models.card import SCENE_CLASSIFICATION, Card
 from ..models.files import Model
 from ..rasters.errors import InputError
 
@@ -54,29 +56,43 @@ class Target:
 
 
 def baseline_spectrum(job: AttributionJob, model: Model) -> Tensor:
+    """Return the job's baseline for pixels; see `baseline_values`."""
+    return baseline_values(job.baseline, job.baseline_class, job.baseline_spectrum, model)
+
+
+def baseline_values(
+    name: str, class_name: str | None, spectrum: Sequence[float] | None, model: Model
+) -> Tensor:
     """Return the baseline (band,) over the bands that the model reads, at prepared values.
 
     Raises InputError where a class or a spectrum is missing or does not fit.
     """
     card = model.card
-    if job.baseline == "zero":
-        spectrum = torch.zeros_like(model.spectra.mean)
-    elif job.baseline == "mean":
-        spectrum = model.spectra.mean
-    elif job.baseline == "class_mean":
-        if not job.baseline_class:
+    if name == "zero":
+        if card.task == SCENE_CLASSIFICATION:
+            return torch.zeros_like(model.spectra.mean)  # after clipping: the lower limit
+        values = torch.zeros_like(model.spectra.mean)
+    elif name == "mean":
+        values = model.spectra.mean
+    elif name == "class_mean":
+        if not class_name:
             raise InputError(
                 f"The baseline 'class_mean' needs a class; choose one of {', '.join(card.class_names)}."
             )
-        spectrum = model.spectra.class_means[card.class_index(job.baseline_class)]
-    elif job.baseline == "spectrum":
-        spectrum = _given_spectrum(job.baseline_spectrum, card)
+        values = model.spectra.class_means[card.class_index(class_name)]
+    elif name == "spectrum":
+        values = _given_spectrum(spectrum, card)
     else:
-        raise InputError(f"There is no baseline '{job.baseline}'; choose one of {', '.join(BASELINES)}.")
-    return model.network.prepare(spectrum[None, :, None, None])[0, :, 0, 0]
+        raise InputError(f"There is no baseline '{name}' for pixels; choose one of {', '.join(BASELINES)}.")
+    return model.network.prepare(values[None, :, None, None])[0, :, 0, 0]
 
 
-def _given_spectrum(values: list[float] | None, card: Card) -> Tensor:
+def model_units(baseline: Tensor) -> list[float]:
+    """Return the baseline as plain numbers for the record."""
+    return [float(f"{value:.7g}") for value in baseline.tolist()]
+
+
+def _given_spectrum(values: Sequence[float] | None, card: Card) -> Tensor:
     if not values:
         raise InputError("The baseline 'spectrum' needs a spectrum; give one value per band.")
     used, every = card.used_bands, len(card.bands)

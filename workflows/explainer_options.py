@@ -1,0 +1,33 @@
+"""What a job says of its explainer, checked and brought into the explainers' own form."""
+
+from __future__ import annotations
+
+from ..engine.jobs import AttributionJob
+from ..explainers.base import Options
+from ..models.files import Model
+from ..models.scene_networks import STAGES
+from ..rasters.errors import InputError
+from .chip_batches import memory_of_batch
+
+
+def options_of(job: AttributionJob, model: Model) -> Options:
+    """Return the options of the job's explainer; InputError where one can't be."""
+    for name, value, least in (
+        ("number of steps", job.steps, 0), ("most steps", job.max_steps, 2),
+        ("number of samples", job.samples, 1),
+        ("occlusion window", job.occlusion_window, 0), ("number of occlusion bands", job.occlusion_bands, 0),
+        ("occlusion stride", job.occlusion_stride, 0), ("seed", job.seed, 0),
+    ):  # fmt: skip
+        if value < least:
+            raise InputError(f"The {name} can't be {value}; choose {least} or more.")
+    if not 0 < job.tolerance <= 1:
+        raise InputError(f"The tolerance can't be {job.tolerance}; choose a fraction above 0, such as 0.01.")
+    if job.layer not in STAGES:
+        raise InputError(f"There is no layer '{job.layer}'; choose one of {', '.join(STAGES)}.")
+    background = model.network.prepare(model.spectra.background[:, :, None, None])[:, :, 0, 0]
+    return Options(
+        steps=job.steps, max_steps=job.max_steps, tolerance=job.tolerance, samples=job.samples, seed=job.seed,
+        occlusion_window=job.occlusion_window, occlusion_bands=job.occlusion_bands,
+        occlusion_stride=job.occlusion_stride, layer=job.layer, background=background,
+        memory=memory_of_batch(job.memory_mb),
+    )  # fmt: skip
