@@ -86,6 +86,9 @@ def fit_scenes(
             )
         losses.append(total / len(order))
         on_epoch(number, losses[-1])
+    # In random order again: batches of one class each would tell of no difference between classes.
+    order = train[epoch_order(classes.numpy()[train], settings.balanced, generator)]
+    _settle(network, chips, np.array_split(order, batches), device, on_batch)
     network.eval().to("cpu")
     return tuple(losses)
 
@@ -163,6 +166,24 @@ def augmented(chips: Tensor, augmentation: str, generator: np.random.Generator) 
         rows, cols = np.where(turned, rows.swapaxes(1, 2), rows), np.where(turned, cols.swapaxes(1, 2), cols)
     each = torch.arange(count)[:, None, None]
     return chips[each, :, torch.from_numpy(rows), torch.from_numpy(cols)].movedim(-1, 1)
+
+
+def _settle(
+    network: SceneNetwork, chips: Tensor, batches: list[np.ndarray], device: torch.device,
+    on_batch: Callable[[float], None],
+) -> None:  # fmt: skip
+    """Set the batch norms' statistics to the mean over the batches, for the weights as they are at last.
+
+    The running statistics lag behind: after few steps they are still those of the first weights.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    with torch.no_grad():
+        for members in batches:
+            on_batch(1.0)
+            network.logits(chips[torch.from_numpy(members)].to(device))
 
 
 def _optimizer(network: SceneNetwork, learning_rate: float) -> torch.optim.Optimizer:

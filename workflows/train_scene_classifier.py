@@ -181,7 +181,7 @@ def _run(
 
     def on_epoch(number: int, loss: float) -> None:
         text[0] = f"Training {job.architecture}{of}, epoch {number} of {job.epochs}, loss {loss:.4f}"
-        if number == 1 or number % 10 == 0:
+        if number in (1, job.epochs) or number % 10 == 0:
             context.log(text[0])
 
     def on_batch(done: float) -> None:
