@@ -13,8 +13,9 @@ from ..explainers.scores.complexity import scaled_to_picture
 from .evaluation_metrics import readable
 from .evaluation_table import Judged
 
-# Inches; 100 dots each.
-_CELL, _TITLE, _MARGIN = 1.35, 0.62, 0.32
+# Inches, and dots in one.
+_CELL, _TITLE, _MARGIN = 1.35, 0.5, 0.32
+_DOTS = 150
 
 
 def montage(entries: Sequence[Judged]) -> bytes:
@@ -27,11 +28,11 @@ def montage(entries: Sequence[Judged]) -> bytes:
     rows = [len(entry.scores.shown) for entry in entries]
     width = _MARGIN + _CELL * (len(names) + 1)
     height = sum(_TITLE + _CELL * count for count in rows) + 0.1
-    figure = Figure(figsize=(width, height), dpi=100)
+    figure = Figure(figsize=(width, height), dpi=_DOTS)
     canvas = FigureCanvasAgg(figure)
     top = height
     for entry, count in zip(entries, rows):
-        figure.text(_MARGIN / 2 / width, (top - 0.1) / height, _title(entry), va="top", fontsize=8)
+        figure.text(_MARGIN / 2 / width, (top - 0.06) / height, _title(entry), va="top", fontsize=8)
         top -= _TITLE
         for row in range(count):
             top -= _CELL

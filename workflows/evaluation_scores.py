@@ -39,6 +39,7 @@ _TOGETHER = 4
 # Forward passes alone keep no layer's output: so many times the copies fit, up to what still gains.
 _FORWARD, _MOST_FORWARD = 8, 64
 _TIMED = 2
+_MOST_SHOWN = 6
 
 Baseline = Callable[[Tensor], Tensor]
 T = TypeVar("T")
@@ -95,7 +96,7 @@ class Judge:
             self.network.logits(piece).flatten(1).argmax(1) for piece in self.x.split(self.forward_batch)
         ])  # fmt: skip
         self.weights = torch.nn.functional.one_hot(predicted, self.network.classes).to(self.x.dtype)
-        shown = _examples(predicted.cpu().numpy())
+        shown = _examples(self.sample.classes, predicted.cpu().numpy())
         count = len(self.x)
         seconds = pool.submit(self._seconds).result()
         parts = _gathered(pool, self._score, _pieces(count, _TOGETHER))
@@ -293,9 +294,10 @@ class Judge:
         return time.perf_counter()
 
 
-def _examples(predicted: np.ndarray, most: int = 6) -> tuple[int, ...]:
-    """Return the first chip of each predicted class, up to `most`."""
-    return tuple(sorted(np.unique(predicted, return_index=True)[1].tolist())[:most])
+def _examples(classes: np.ndarray, predicted: np.ndarray) -> tuple[int, ...]:
+    """Return the first chip of each class (of the predicted ones where a class is not known)."""
+    kinds = np.where(classes >= 0, classes, predicted)
+    return tuple(sorted(np.unique(kinds, return_index=True)[1].tolist())[:_MOST_SHOWN])
 
 
 def _flags(scores: dict[str, Sensitivity], name: str) -> np.ndarray:

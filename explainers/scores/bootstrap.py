@@ -88,7 +88,7 @@ def rank(
         others = tuple(other for j, other in enumerate(names) if j != i and overlap[j])
         place = 1 + int((low > high[i]).sum())
         places.append(Place(name, float(points[0, i]), float(low[i]), float(high[i]), place, others))
-    return tuple(sorted(places, key=lambda entry: -entry.points))
+    return tuple(sorted(places, key=lambda entry: (entry.place, -entry.points)))
 
 
 def _points(criterion: Criterion, drawn: np.ndarray) -> np.ndarray:
