@@ -1,6 +1,6 @@
-"""Runs the races: `make bench`, or with the architectures to race as arguments.
+"""Runs the races: `make bench`, or with the names of some as arguments: architectures, or `chips`.
 
-They need the real scene in ../shared.
+Those of scenes need the real scene in ../shared.
 """
 
 import importlib
@@ -10,6 +10,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 runpy.run_path(str(ROOT / "engine" / "launcher.py"))["register"](ROOT)
-importlib.import_module("explanation_layers.benchmarks.races").main(
-    ROOT.parent / "shared" / "data" / "indian_pines", sys.argv[1:]
-)
+DATA = ROOT.parent / "shared" / "data"
+CHIPS = "chips"
+wanted = sys.argv[1:]
+if architectures := [name for name in wanted if name != CHIPS] or not wanted:
+    races = importlib.import_module("explanation_layers.benchmarks.races")
+    races.main(DATA / "indian_pines", architectures if wanted else [])
+if CHIPS in wanted or not wanted:
+    races = importlib.import_module("explanation_layers.benchmarks.chip_races")
+    races.main(DATA / "mstar_soc_subset" / "TEST")

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from .base import Attribution, Explainer
-from .passes import Passes
+from .passes import gradient
 
 # Segments to begin with where the steps are not given.
 _FIRST = 16
+# Larger batches gained nothing on the CPU.
+_MOST_AT_ONCE = 64
 
 
 class ChipIntegratedGradients(Explainer):
@@ -69,9 +71,10 @@ class ChipIntegratedGradients(Explainer):
         chips = torch.arange(len(x)).repeat_interleave(len(positions))
         places = torch.from_numpy(positions).to(x).repeat(len(x))
         parts = torch.from_numpy(shares).to(x).repeat(len(x))
-        size = self.batch_size()
+        # The layers' outputs are freed on the way back: half of what a batch may take elsewhere.
+        size = min(2 * self.batch_size(), _MOST_AT_ONCE)
         for chip, place, part in zip(chips.split(size), places.split(size), parts.split(size)):
             points = torch.lerp(baseline[chip], x[chip], place[:, None, None, None])
-            gradient = Passes(self.network, points, weights[chip], self.options.layer).gradient
-            mean.index_add_(0, chip.to(x.device), gradient * part[:, None, None, None])
+            slopes = gradient(self.network, points, weights[chip])
+            mean.index_add_(0, chip.to(x.device), slopes * part[:, None, None, None])
         return mean

@@ -11,6 +11,16 @@ from ..models.files import Network
 from ..models.relus import Record, recording
 
 
+def gradient(network: Network, x: Tensor, weights: Tensor) -> Tensor:
+    """Return the gradient (n, band, s, s) of the target output by the input alone.
+
+    One pass forward and one backward, which frees the layers' outputs on its way.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        return torch.autograd.grad((network.logits(x).flatten(1) * weights).sum(), x)[0]
+
+
 class Passes:
     """One forward pass of prepared inputs `x` (n, band, s, s), and backward passes of the target output.
 

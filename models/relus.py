@@ -49,7 +49,7 @@ def recording(record: Record) -> Iterator[None]:
 class _FollowedReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, record: Record) -> Tensor:
-        output = x.clamp_min(0)
+        output = torch.relu(x)
         ctx.record = record
         ctx.save_for_backward(output)
         return output
@@ -60,7 +60,9 @@ class _FollowedReLU(torch.autograd.Function):
         rule = ctx.record.rule
         if rule != "gradient":
             gradient = gradient.clamp_min(0)
-        return (gradient if rule == "deconvolution" else gradient * (output > 0)), None
+        if rule != "deconvolution":
+            gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
+        return gradient, None
 
 
 class RuledReLU(nn.ReLU):
