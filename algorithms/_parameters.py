@@ -100,6 +100,43 @@ def model_file() -> QgsProcessingParameterDefinition:
     )
 
 
+def folder(name: str, title: str, help_text: str) -> QgsProcessingParameterDefinition:
+    """Declare an input folder that need not be given."""
+    kind = Qgis.ProcessingFileParameterBehavior.Folder
+    return described(QgsProcessingParameterFile(name, title, kind, optional=True), help_text)
+
+
+def chip_stride(default: int) -> QgsProcessingParameterDefinition:
+    """Declare CHIP_STRIDE."""
+    return whole(
+        "CHIP_STRIDE",
+        tr("Chip stride (pixels)"),
+        default,
+        0,
+        4096,
+        tr(
+            "For scene classifiers: pixels from one chip to the next, counted from the raster's corner; 0: "
+            "half a chip."
+        ),
+        advanced=True,
+    )
+
+
+def merge(default: str) -> QgsProcessingParameterDefinition:
+    """Declare MERGE."""
+    return choice(
+        "MERGE",
+        tr("Merge"),
+        ("uniform", "centre"),
+        default,
+        tr(
+            "For scene classifiers: how chips that overlap are averaged, 'uniform' or with the more weight "
+            "the nearer a pixel is to the 'centre' of its chip."
+        ),
+        advanced=True,
+    )
+
+
 def extent(help_text: str) -> QgsProcessingParameterDefinition:
     """Declare EXTENT."""
     return described(QgsProcessingParameterExtent("EXTENT", tr("Extent"), optional=True), help_text)
@@ -138,10 +175,11 @@ def problem_with(definition: QgsProcessingParameterDefinition, value: Any) -> st
         return None
     name = definition.name()
     if isinstance(definition, QgsProcessingParameterEnum):
-        if isinstance(value, (str, int)) and value not in definition.options():
-            return tr("{name} is '{value}'; it must be one of: {options}.").format(
-                name=name, value=value, options=", ".join(definition.options())
-            )
+        for chosen in _chosen(definition, value):
+            if isinstance(chosen, (str, int)) and chosen not in definition.options():
+                return tr("{name} is '{value}'; it must be one of: {options}.").format(
+                    name=name, value=chosen, options=", ".join(definition.options())
+                )
     elif isinstance(definition, QgsProcessingParameterNumber):
         if isinstance(value, str):
             try:
@@ -153,3 +191,10 @@ def problem_with(definition: QgsProcessingParameterDefinition, value: Any) -> st
                 name=name, value=value, low=definition.minimum(), high=definition.maximum()
             )
     return None
+
+
+def _chosen(definition: QgsProcessingParameterEnum, value: Any) -> list:
+    """Return the values of an enum, of which there may be several: as a list, or between commas."""
+    if not definition.allowMultiple():
+        return [value]
+    return value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]

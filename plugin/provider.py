@@ -12,13 +12,16 @@ from ..algorithms import _settings
 from ..algorithms.attribution import Attribution
 from ..algorithms.classify import Classify
 from ..algorithms.demo_data import DemoData
+from ..algorithms.evaluate_explainers import EvaluateExplainers
 from ..algorithms.setup_engine import SetupEngine
 from ..algorithms.train_classifier import TrainClassifier
 from ..algorithms.train_scene_classifier import TrainSceneClassifier
 
 ROOT = Path(__file__).resolve().parents[1]
 ICON = str(ROOT / "resources" / "icons" / "explain.svg")
-ALGORITHMS = (SetupEngine, DemoData, TrainClassifier, TrainSceneClassifier, Classify, Attribution)
+ALGORITHMS = (
+    SetupEngine, DemoData, TrainClassifier, TrainSceneClassifier, Classify, Attribution, EvaluateExplainers,
+)  # fmt: skip
 
 
 def plugin_version() -> str:

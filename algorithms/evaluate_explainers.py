@@ -1,0 +1,288 @@
+"""explain:evaluateexplainers: which explainer to trust, scored on a sample of chips or labelled pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qgis.core import (
+    Qgis,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProcessingParameterBoolean,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterFeatureSink,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterField,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterFileDestination,
+    QgsProcessingParameterMapLayer,
+    QgsProcessingParameterMultipleLayers,
+    QgsProcessingParameterRasterLayer,
+)
+
+from ..engine.jobs import EvaluateExplainersJob as Job
+from ._features import export_features
+from ._labels import LabelledAlgorithm
+from ._parameters import choice, described, device, is_empty, memory, real, seed, whole
+from ._text import tr
+
+EXPLAINERS = (
+    "saliency", "input_x_gradient", "integrated_gradients", "guided_backpropagation", "deconvolution",
+    "grad_cam", "guided_grad_cam", "occlusion", "gradient_shap", "deeplift", "band_ablation",
+)  # fmt: skip
+# Those of Su et al. 2022.
+DEFAULT_EXPLAINERS = EXPLAINERS[:8]
+BASELINES = ("zero", "mean", "chip_mean", "speckle")
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
+_NUMBERS = (
+    "CHIPS", "SAMPLES", "STEPS", "OCCLUSION_WINDOW", "OCCLUSION_STRIDE", "RANDOMISED_CHIPS",
+)  # fmt: skip
+# Parameters that only some explainers read.
+_READ_BY = {
+    "STEPS": ("integrated_gradients",),
+    "GRAD_CAM_LAYER": ("grad_cam", "guided_grad_cam"),
+    "OCCLUSION_WINDOW": ("occlusion",),
+    "OCCLUSION_STRIDE": ("occlusion",),
+}
+
+
+class EvaluateExplainers(LabelledAlgorithm):
+    """Scores explainers of one model or several, and ranks them."""
+
+    ID = "evaluateexplainers"
+    GROUP = "explanation"
+    FILES = ("MONTAGE", "REPORT")
+    TABLES = ("METRICS",)
+
+    patches: str | None = None
+
+    def displayName(self) -> str:
+        return tr("Evaluate explainers")
+
+    def shortDescription(self) -> str:
+        return tr("Scores and ranks explainers on your own chips or labelled pixels: which one to trust.")
+
+    def tags(self) -> list[str]:
+        return [
+            "explain", "explainability", "xai", "evaluation", "sensitivity", "infidelity", "faithfulness",
+            "ranking", "saliency", "grad-cam", "occlusion", "sar",
+        ]  # fmt: skip
+
+    def group_title(self) -> str:
+        name = Path(self.patches).name if self.patches else self.raster.name
+        return tr("Explainers on {scene}").format(scene=name)
+
+    def shortHelpString(self) -> str:
+        return tr(
+            "Scores explainers on a sample of chips (scene classifiers) or of labelled pixels (pixel "
+            "classifiers), for one model or several, such as one per polarisation. Robustness: "
+            "Max-Sensitivity, and sensitivity to speckle. Faithfulness: infidelity, deletion, insertion, "
+            "completeness. Randomisation of the network's weights. Complexity: size of the picture (XAI "
+            "entropy), sparsity. Localisation, where masks say where the evidence is. Means come with "
+            "bootstrap intervals, and explainers that can't be told apart are named.\n"
+            "Outputs: The table of scores, a row per model and explainer; a montage of example chips with "
+            "all maps; an HTML report with ranking, tables and settings.\n"
+            "Example: qgis_process run explain:evaluateexplainers --PATCHES=chips/test "
+            "--MODEL=model.safetensors --EXPLAINERS=saliency,grad_cam,occlusion --CHIPS=50 "
+            "--METRICS=metrics.csv --MONTAGE=montage.png --REPORT=report.html"
+        )
+
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
+        for parameter in (*self._inputs(), *self._advanced(), *self._destinations()):
+            self.addParameter(parameter)
+
+    def _inputs(self) -> list:
+        kinds = Qgis.ProcessingSourceType
+        return [
+            described(
+                _folder("PATCHES", tr("Folder of chips")),
+                tr("Folder with a sub-folder of rasters for each class, or with rasters alone. Either this "
+                   "or a scene with labels."),
+            ),
+            described(
+                QgsProcessingParameterRasterLayer("INPUT", tr("Scene"), optional=True),
+                tr("Raster to cut chips from, or whose labelled pixels are explained."),
+            ),
+            described(
+                QgsProcessingParameterMapLayer(
+                    "LABELS", tr("Labels"), types=[kinds.VectorPoint, kinds.VectorPolygon, kinds.Raster],
+                    optional=True,
+                ),
+                tr("Where the chips or the pixels of the scene are, in any CRS: points, polygons or a class "
+                   "raster."),
+            ),
+            described(
+                QgsProcessingParameterField(
+                    "LABEL_FIELD", tr("Label field"), parentLayerParameterName="LABELS", optional=True
+                ),
+                tr("Field that holds the class; needed for pixels. Chips may go without."),
+            ),
+            described(
+                QgsProcessingParameterMultipleLayers("MODEL", tr("Model files"), kinds.File),
+                tr("One or more .safetensors files that a training algorithm of this plugin wrote, all of "
+                   "scene classifiers or all of pixel classifiers."),
+            ),
+            described(
+                QgsProcessingParameterEnum(
+                    "EXPLAINERS", tr("Explainers"), options=list(EXPLAINERS), allowMultiple=True,
+                    defaultValue=",".join(DEFAULT_EXPLAINERS), usesStaticStrings=True,
+                ),
+                tr("The methods to score. Each must serve all models; pixel classifiers have no grad_cam, "
+                   "scene classifiers no deeplift."),
+            ),
+            described(
+                _folder("MASKS", tr("Folder of masks")),
+                tr("With a folder of chips: rasters of the same names in the same sub-folders, not 0 where "
+                   "the evidence is."),
+            ),
+            described(
+                QgsProcessingParameterFeatureSource(
+                    "MASK", tr("Mask"), [kinds.VectorPolygon], optional=True
+                ),
+                tr("With a scene: polygons, in any CRS, around the evidence."),
+            ),
+            whole("CHIPS", tr("Chips"), Job.chips, 1, 100000,
+                  tr("How many chips or pixels to draw, from all classes in turn.")),
+            real("RADIUS", tr("Radius"), Job.radius, 1e-6, 1000,
+                 tr("How far Max-Sensitivity changes each pixel, at the network's input: chips are scaled to "
+                    "0 to 1, pixels counted in standard deviations. The report gives decibels too.")),
+            whole("SAMPLES", tr("Samples"), Job.samples, 1, 10000,
+                  tr("Random changes of each chip, and as many of its speckle.")),
+            seed(),
+        ]  # fmt: skip
+
+    def _advanced(self) -> list:
+        return [
+            whole("UNLABELLED_VALUE", tr("Unlabelled value"), Job.unlabelled_value, -(2**31), 2**31 - 1,
+                  tr("Value of a class raster that means 'no label', beside its nodata value."), True),
+            real("SPECKLE_LOOKS", tr("Looks of the speckle"), Job.speckle_looks, 0, 10000,
+                 tr("Speckle added to chips is that of so many looks; fewer are rougher. 0: none is added."),
+                 True),
+            whole("STEPS", tr("Steps"), Job.steps, 0, 4096,
+                  tr("Steps of integrated_gradients; 0: added until settled."), True),
+            choice("BASELINE", tr("Baseline"), BASELINES, Job.baseline,
+                   tr("What stands for 'no evidence', also where parts are removed: 'zero' (of chips the "
+                      "lower clip limit), the 'mean' of the training, for chips also their own mean "
+                      "('chip_mean') or that with speckle ('speckle')."), True),
+            choice("GRAD_CAM_LAYER", tr("Grad-CAM layer"), LAYERS, Job.layer,
+                   tr("Stage of the network whose maps Grad-CAM weighs; early ones show more detail and are "
+                      "less stable."), True),
+            whole("OCCLUSION_WINDOW", tr("Occlusion window (pixels)"), Job.occlusion_window, 1, 999,
+                  tr("Side of the square that occlusion replaces in chips."), True),
+            whole("OCCLUSION_STRIDE", tr("Occlusion stride (pixels)"), Job.occlusion_stride, 1, 999,
+                  tr("From one square to the next."), True),
+            real("BRIGHT_SHARE", tr("Bright share"), Job.bright_share, 1e-4, 0.9,
+                 tr("Share of a chip's pixels, the brightest, that count as its bright return."), True),
+            whole("RANDOMISED_CHIPS", tr("Chips for the randomisation"), Job.randomised_chips, 0, 100000,
+                  tr("How many chips are explained again with randomised weights, once per stage of the "
+                     "network; 0: none."), True),
+            described(
+                QgsProcessingParameterBoolean(
+                    "SKIP_UNREADABLE", tr("Skip unreadable files"), Job.skip_unreadable
+                ),
+                tr("Leaves out files of the folder that can't be read and names them, instead of stopping."),
+                advanced=True,
+            ),
+            device(),
+            memory(),
+        ]  # fmt: skip
+
+    def _destinations(self) -> list:
+        return [
+            described(
+                QgsProcessingParameterFeatureSink(
+                    "METRICS", tr("Metrics"), Qgis.ProcessingSourceType.Vector,
+                    optional=True, createByDefault=True,
+                ),
+                tr("Table with a row per model and explainer: place, points, scores with intervals."),
+            ),
+            described(
+                QgsProcessingParameterFileDestination(
+                    "MONTAGE", tr("Montage"), tr("PNG files") + " (*.png)",
+                    optional=True, createByDefault=True,
+                ),
+                tr("Picture of chips of different classes with the map of every explainer."),
+            ),
+            described(
+                QgsProcessingParameterFileDestination(
+                    "REPORT", tr("Report"), tr("HTML files") + " (*.html)",
+                    optional=True, createByDefault=True,
+                ),
+                tr("Page with ranking, tables, montage and settings, to read or to print."),
+            ),
+        ]  # fmt: skip
+
+    def prepareAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> bool:
+        self.mask = self.parameterAsSource(parameters, "MASK", context)
+        self.explainers = self.parameterAsEnumStrings(parameters, "EXPLAINERS", context)
+        return super().prepareAlgorithm(parameters, context, feedback)
+
+    def job(
+        self,
+        parameters: dict[str, Any],
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+        outputs: dict[str, Any],
+    ) -> Job:
+        models = self.parameterAsFileList(parameters, "MODEL", context)
+        if not models:
+            raise QgsProcessingException(tr("MODEL is missing: choose one or more model files."))
+        for name, methods in _READ_BY.items():
+            if not set(methods) & set(self.explainers):
+                self.warn_unused(name, tr("these EXPLAINERS"), parameters, feedback)
+        return Job(
+            models=[str(Path(path).absolute()) for path in models],
+            explainers=list(self.explainers),
+            baseline=self.chosen["BASELINE"],
+            layer=self.chosen["GRAD_CAM_LAYER"],
+            skip_unreadable=self.parameterAsBoolean(parameters, "SKIP_UNREADABLE", context),
+            **self.numbers(_NUMBERS, parameters, context),
+            **{
+                name.lower(): self.parameterAsDouble(parameters, name, context)
+                for name in ("RADIUS", "SPECKLE_LOOKS", "BRIGHT_SHARE")
+            },
+            **self._chips(parameters, context, feedback),
+            **self.common(parameters, context),
+            **outputs,
+        )
+
+    def _chips(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        """Return the job fields of the chips and of their masks: from folders, or on a scene."""
+        self.patches = self._path("PATCHES", parameters, context)
+        if bool(self.patches) != is_empty(parameters.get("INPUT")):
+            raise QgsProcessingException(
+                tr("Give either PATCHES, a folder of chips, or INPUT with LABELS, a scene.")
+            )
+        if self.patches:
+            for name in ("LABELS", "LABEL_FIELD", "UNLABELLED_VALUE", "MASK"):
+                self.warn_unused(name, "PATCHES", parameters, feedback)
+            return {"patches": self.patches, "masks": self._path("MASKS", parameters, context)}
+        if is_empty(parameters.get("LABELS")):
+            raise QgsProcessingException(tr("LABELS is missing: it says where on INPUT to look."))
+        for name in ("SKIP_UNREADABLE", "MASKS"):
+            self.warn_unused(name, "INPUT", parameters, feedback)
+        mask = export_features(self.mask, self.raster, context, feedback) if self.mask else None
+        scene = self.scene(context, feedback)
+        return {"scene": scene, "mask_features": mask, **self._labels(parameters, context, feedback)}
+
+    def _labels(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        """Return the job fields of the labels; chips need no class."""
+        if self.label_source is None or self.text("LABEL_FIELD", parameters, context):
+            return self.labels(parameters, context, feedback)
+        return {"label_features": export_features(self.label_source, self.raster, context, feedback)}
+
+    def _path(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
+        given = self.parameterAsFile(parameters, name, context)
+        return str(Path(given).absolute()) if given else None
+
+
+def _folder(name: str, title: str) -> QgsProcessingParameterFile:
+    return QgsProcessingParameterFile(name, title, Qgis.ProcessingFileParameterBehavior.Folder, optional=True)
