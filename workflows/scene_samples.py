@@ -38,7 +38,7 @@ class SceneSamples:
     """Chips in memory: `values` float32 (n, band, s, s) as stored, NaN without data, `classes` int64 (n,).
 
     `bands` are those of the raster that were read, in the order of `values`. `overlap` is the share of test
-    chips that share a pixel with a training chip.
+    chips that share a pixel with a training chip, None where each is a file of its own.
     """
 
     values: np.ndarray
@@ -46,7 +46,7 @@ class SceneSamples:
     names: tuple[str, ...]
     bands: tuple[int, ...]
     split: Split
-    overlap: float
+    overlap: float | None
 
 
 def find_chips(job: TrainSceneClassifierJob, context: Context) -> list[ChipSet]:
@@ -196,12 +196,12 @@ def _split(
     kept: np.ndarray,
     classes: np.ndarray,
     context: Context,
-) -> tuple[Split, float]:
+) -> tuple[Split, float | None]:
     """Return which of the kept chips train and test, and the share of test chips that overlap."""
     chips = found[0]
     if len(found) > 1:
         trains = kept < len(chips)
-        split, overlap = Split("given", np.flatnonzero(trains), np.flatnonzero(~trains)), 0.0
+        split, overlap = Split("given", np.flatnonzero(trains), np.flatnonzero(~trains)), None
     else:
         _check_counts(classes, chips.names, 2, "chips with data")
         split, overlap = _own_split(job, chips, kept, classes, context)
@@ -219,10 +219,10 @@ def _split(
 
 def _own_split(
     job: TrainSceneClassifierJob, chips: ChipSet, kept: np.ndarray, classes: np.ndarray, context: Context
-) -> tuple[Split, float]:
+) -> tuple[Split, float | None]:
     """Split chips of a folder at random, those of one raster by blocks where that is possible."""
     if chips.scene is None:
-        return random_split(classes, chips.names, job.test_share, job.seed), 0.0
+        return random_split(classes, chips.names, job.test_share, job.seed), None
     places = np.array([(chips.chips[index].row, chips.chips[index].col) for index in kept])
     rows, cols = places[:, 0], places[:, 1]
     try:

@@ -10,7 +10,6 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..engine.jobs import TrainSceneClassifierJob
 from ..models.card import SCENE_CLASSIFICATION, Card, CardBand, card_classes
@@ -40,12 +39,8 @@ from .context import Context
 from .devices import resolve_device
 from .record import record_path, run_record
 from .report import scene_training_report
+from .scene_preparation import limits_of, prepare, spectra_of
 from .scene_samples import BandChoice, SceneSamples, choose_bands, find_chips, read_samples
-
-# Percentiles of the training chips' pixels that become 0 and 1, and of how many pixels at most.
-_PERCENTILES = (1, 99)
-_MOST_PIXELS = 2**22
-_PREPARED = 256  # chips at a time
 
 
 @dataclass(frozen=True)
@@ -171,11 +166,11 @@ def _run(
     network = build_scene_network(job.architecture, **_options(job, samples, choice))
     raw = samples.values[:, [samples.bands.index(band) for band in choice.bands]]
     train, test = samples.split.train, samples.split.test
-    spectra = _spectra(raw, samples)
-    pairs = [limits[band] for band in choice.bands] if limits else _limits(network, raw, train)
+    spectra = spectra_of(raw, samples)
+    pairs = [limits[band] for band in choice.bands] if limits else limits_of(network, raw, train)
     network.low.copy_(torch.tensor([low for low, _ in pairs]))
     network.high.copy_(torch.tensor([high for _, high in pairs]))
-    chips = _prepare(network, raw, spectra.mean)
+    chips = prepare(network, raw, spectra.mean)
     of = f" on {choice.name}" if choice.name else ""
     text = [f"Training {job.architecture}{of}"]
 
@@ -214,44 +209,6 @@ def _settings(job: TrainSceneClassifierJob, device: str = "cpu") -> SceneTrainin
         epochs=job.epochs, learning_rate=job.learning_rate, schedule=job.schedule, batch_size=job.batch_size,
         augmentation=job.augmentation, balanced=job.class_weights, seed=job.seed, device=device,
     )  # fmt: skip
-
-
-def _spectra(raw: np.ndarray, samples: SceneSamples) -> Spectra:
-    """Return mean values of the training chips and of their classes, over the pixels with data."""
-    train = samples.split.train
-    counts = np.stack([np.isfinite(raw[index]).sum((1, 2)) for index in train])
-    sums = np.stack([np.nansum(raw[index], (1, 2), dtype=np.float64) for index in train])
-    classes = samples.classes[train]
-    members = [classes == number for number in range(len(samples.names))]
-    means = [sums[chosen].sum(0) / counts[chosen].sum(0) for chosen in members]
-    return Spectra(
-        mean=torch.from_numpy(sums.sum(0) / counts.sum(0)).float(),
-        class_means=torch.from_numpy(np.stack(means)).float(),
-        background=torch.empty(0, raw.shape[1]),
-    )
-
-
-def _limits(network: SceneNetwork, raw: np.ndarray, train: np.ndarray) -> list[tuple[float, float]]:
-    """Return percentiles of each band of the training chips, in decibels where the network reads these."""
-    step = -(-len(train) * raw[0, 0].size // _MOST_PIXELS)
-    values = network.in_decibels(torch.from_numpy(raw[train[::step]])).numpy()
-    limits = []
-    for band in values.swapaxes(0, 1):
-        band = band[np.isfinite(band)]
-        low, high = np.percentile(band, _PERCENTILES)
-        if low == high:
-            low, high = band.min(), band.max()
-        # Where all is one value there is nothing to scale.
-        limits.append((float(low), float(high) if high > low else float(low) + 1))
-    return limits
-
-
-def _prepare(network: SceneNetwork, raw: np.ndarray, mean: Tensor) -> Tensor:
-    """Return the chips as the network reads them, in the memory of `raw`; the mean stands for nodata."""
-    chips = torch.from_numpy(raw)
-    for part in chips.split(_PREPARED):
-        part.copy_(network.prepare(torch.where(part.isnan(), mean[:, None, None], part)))
-    return chips
 
 
 def _card(
