@@ -119,7 +119,7 @@ class EngineAlgorithm(ExplanationAlgorithm):
         paths = {name.lower(): path and os.path.abspath(path) for name, path in destinations.items()}
         job = self.job(parameters, context, feedback, paths)
         result = run_job(python, job, feedback)
-        return self._declare(parameters, context, result, destinations)
+        return self._declare(parameters, context, feedback, result, destinations)
 
     def job(
         self,
@@ -230,15 +230,27 @@ class EngineAlgorithm(ExplanationAlgorithm):
         self,
         parameters: dict[str, Any],
         context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
         result: dict,
         destinations: dict[str, str | None],
     ) -> dict[str, Any]:
-        """Write the tables, arrange the layers, and return the outputs by name."""
+        """Write the tables, arrange the layers, and return the outputs by name.
+
+        Of an output that the model at hand does not give, the engine has said why.
+        """
         record = result["record"]
-        outputs: dict[str, Any] = {name: path for name, path in destinations.items() if path}
+        written = {name for name in self.FILES if name.lower() in result["files"]}
+        outputs: dict[str, Any] = {name: path for name, path in destinations.items() if name in written}
+        self._forget(context, {path for name, path in destinations.items() if path and name not in written})
         aliases: dict[str, dict[str, str]] = {}
         for name in self.TABLES:
-            table = result["tables"][name]
+            table = result["tables"].get(name)
+            if table is None:
+                if not is_empty(parameters.get(name)):
+                    feedback.pushWarning(
+                        tr("{name} is not made: this kind of model has none.").format(name=name)
+                    )
+                continue
             if destination := write_table(self, name, parameters, context, table, record):
                 outputs[name] = destination
                 aliases[name] = {column["name"]: column["alias"] for column in table["columns"]}
@@ -253,6 +265,12 @@ class EngineAlgorithm(ExplanationAlgorithm):
         for values in (result["numbers"], result["strings"]):
             outputs.update({name: value for name, value in values.items() if name in declared})
         return outputs
+
+    @staticmethod
+    def _forget(context: QgsProcessingContext, paths: set[str]) -> None:
+        """Take layers that were not made off the list of those to load."""
+        wanted = context.layersToLoadOnCompletion()
+        context.setLayersToLoadOnCompletion({p: d for p, d in wanted.items() if p not in paths})
 
 
 def _named_by_model(value: Any) -> bool:

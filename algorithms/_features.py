@@ -59,10 +59,12 @@ def export_features(
     context: QgsProcessingContext,
     feedback: QgsProcessingFeedback,
     field: int | None = None,
+    keep_unlabelled: bool = False,
 ) -> str:
     """Write the features in the raster's CRS to a temporary GeoJSON and return its path.
 
-    With `field`, each feature carries the property `class` and those without a class are left out.
+    With `field`, each feature carries the property `class` and those without a class are left out, unless
+    they shall be kept.
     """
     if QgsWkbTypes.geometryType(source.wkbType()) == Qgis.GeometryType.Line:
         raise QgsProcessingException(
@@ -81,7 +83,7 @@ def export_features(
             properties = {}
             if field is not None:
                 properties["class"] = _class_of(feature.attribute(field))
-                if properties["class"] is None:
+                if properties["class"] is None and not keep_unlabelled:
                     without_class += 1
                     continue
             geometry = feature.geometry()

@@ -1,16 +1,20 @@
-"""explain:attribution: what each band contributed to a classifier's output, at every pixel."""
+"""explain:attribution: what each band contributed to a classifier's output, at pixels or in chips."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from qgis.core import (
     Qgis,
     QgsProcessingContext,
+    QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterFeatureSink,
     QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterFolderDestination,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
     QgsProcessingParameterString,
@@ -20,29 +24,46 @@ from ..engine.jobs import AttributionJob as Job
 from ._base import EngineAlgorithm
 from ._choices import Rules
 from ._features import export_features
-from ._parameters import choice, described, device, extent, memory, model_file, real, seed, whole
+from ._parameters import (
+    chip_stride,
+    choice,
+    described,
+    device,
+    extent,
+    folder,
+    is_empty,
+    memory,
+    merge,
+    model_file,
+    real,
+    seed,
+    whole,
+)
 from ._spectrum import read_spectrum
 from ._text import tr
 
 EXPLAINERS = (
-    "saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "deeplift", "occlusion",
-    "band_ablation",
+    "saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "deeplift",
+    "guided_backpropagation", "deconvolution", "grad_cam", "guided_grad_cam", "occlusion", "band_ablation",
 )  # fmt: skip
 TARGETS = ("predicted", "class", "contrast")
-BASELINES = ("zero", "mean", "class_mean", "spectrum")
+BASELINES = ("zero", "mean", "class_mean", "spectrum", "chip_mean", "speckle")
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
-_NUMBERS = ("STEPS", "MAX_STEPS", "SAMPLES", "OCCLUSION_WINDOW", "OCCLUSION_BANDS", "OCCLUSION_STRIDE")
+_NUMBERS = (
+    "STEPS", "MAX_STEPS", "SAMPLES", "OCCLUSION_WINDOW", "OCCLUSION_BANDS", "OCCLUSION_STRIDE", "CHIP_STRIDE",
+)  # fmt: skip
 # gradient_shap has baselines of its own: spectra of the training pixels.
 _WITH_BASELINE = ("integrated_gradients", "deeplift", "occlusion", "band_ablation")
 
 
 class Attribution(EngineAlgorithm):
-    """Explains a classifier pixel by pixel and band by band."""
+    """Explains a classifier pixel by pixel, or chip by chip, and band by band."""
 
     ID = "attribution"
     GROUP = "explanation"
-    FILES = ("ATTRIBUTION", "SALIENCY")
-    TABLES = ("BAND_TABLE",)
+    FILES = ("ATTRIBUTION", "SALIENCY", "CHIP_FOLDER")
+    TABLES = ("BAND_TABLE", "CHIP_TABLE")
     RULES = Rules(
         used_with={
             "BASELINE": ("EXPLAINER", _WITH_BASELINE),
@@ -57,6 +78,7 @@ class Attribution(EngineAlgorithm):
             "OCCLUSION_WINDOW": ("EXPLAINER", ("occlusion",)),
             "OCCLUSION_BANDS": ("EXPLAINER", ("occlusion",)),
             "OCCLUSION_STRIDE": ("EXPLAINER", ("occlusion",)),
+            "GRAD_CAM_LAYER": ("EXPLAINER", ("grad_cam", "guided_grad_cam")),
         },
         needed_with={
             "CLASS": ("TARGET", "class"),
@@ -64,6 +86,8 @@ class Attribution(EngineAlgorithm):
             "BASELINE_SPECTRUM": ("BASELINE", "spectrum"),
         },
     )
+
+    patches: str | None = None
 
     def displayName(self) -> str:
         return tr("Explain a classifier (attribution)")
@@ -78,7 +102,8 @@ class Attribution(EngineAlgorithm):
         ]  # fmt: skip
 
     def group_title(self) -> str:
-        return tr("Explanation of {scene}").format(scene=self.raster.name)
+        name = Path(self.patches).name if self.patches else self.raster.name
+        return tr("Explanation of {scene}").format(scene=name)
 
     def layer_title(self, output: str) -> str:
         return f"{super().layer_title(output)} ({self.chosen['EXPLAINER']}, {self.chosen['TARGET']})"
@@ -88,13 +113,16 @@ class Attribution(EngineAlgorithm):
             "Explains a classifier: at every pixel, how much each band pushed the output for the "
             "target class up or down, against a baseline, which is the spectrum that stands for 'no "
             "evidence'. Contributions are signed and in the unit of the network's output (logits). "
-            "What they do not add up to is the residual; it is written out, never hidden.\n"
+            "What they do not add up to is the residual; it is written out, never hidden. For a scene "
+            "classifier, chips are explained: those of the folder PATCHES, those in the polygons of MASK, or "
+            "those that slide over INPUT; overlapping ones are averaged.\n"
             "Outputs: The attribution raster, one band per band of the scene; the saliency raster "
             "with total absolute contribution, signed sum and residual; the band table with mean, "
             "mean absolute, share and percentiles per class and band. Without the two rasters the "
             "table of integrated_gradients for a patch network is much faster: its means are of all "
-            "pixels, the rest of 64 of each class. MEAN_RESIDUAL is the mean absolute residual "
-            "over the mean absolute output difference.\n"
+            "pixels, the rest of 64 of each class. For chips also a table with a row for each, and of "
+            "PATCHES a raster for each. MEAN_RESIDUAL is the mean absolute residual over the mean absolute "
+            "output difference.\n"
             "Example: qgis_process run explain:attribution --INPUT=scene.tif "
             "--MODEL=model.safetensors --EXPLAINER=integrated_gradients --TARGET=predicted "
             "--BASELINE=mean --ATTRIBUTION=attribution.tif --SALIENCY=saliency.tif "
@@ -106,19 +134,24 @@ class Attribution(EngineAlgorithm):
             self.addParameter(parameter)
         self.addOutput(QgsProcessingOutputNumber("MEAN_RESIDUAL", tr("Mean residual")))
         self.addOutput(QgsProcessingOutputNumber("PIXELS", tr("Explained pixels")))
-        self.addOutput(QgsProcessingOutputNumber("UNSETTLED", tr("Pixels that did not settle")))
+        self.addOutput(QgsProcessingOutputNumber("CHIPS", tr("Explained chips")))
+        self.addOutput(QgsProcessingOutputNumber("UNSETTLED", tr("Pixels or chips that did not settle")))
 
     def _inputs(self) -> list:
         return [
             described(
-                QgsProcessingParameterRasterLayer("INPUT", tr("Scene")),
-                tr("Raster to explain, with the bands that the model was trained with."),
+                QgsProcessingParameterRasterLayer("INPUT", tr("Scene"), optional=True),
+                tr("Raster to explain, with the bands that the model was trained with. Either this or "
+                   "PATCHES."),
             ),
+            folder("PATCHES", tr("Folder of chips"),
+                   tr("For scene classifiers: folder of rasters, or of a sub-folder of rasters for each "
+                      "class, to explain chip by chip.")),
             model_file(),
             choice("EXPLAINER", tr("Explainer"), EXPLAINERS, Job.explainer,
                    tr("The method. 'integrated_gradients' and 'deeplift' add up to the output difference; "
                       "'saliency' is the plain gradient; 'occlusion' and 'band_ablation' replace input by "
-                      "the baseline.")),
+                      "the baseline; 'grad_cam' and 'guided_grad_cam' are for scene classifiers.")),
             choice("TARGET", tr("Target"), TARGETS, Job.target,
                    tr("What is explained: the 'predicted' class of each pixel, one 'class', or the "
                       "'contrast' of two classes, which is the output of the one minus that of the other.")),
@@ -134,7 +167,9 @@ class Attribution(EngineAlgorithm):
             ),
             choice("BASELINE", tr("Baseline"), BASELINES, Job.baseline,
                    tr("The spectrum that stands for 'no evidence': 'zero', the 'mean' of the training "
-                      "pixels, the mean of one class ('class_mean'), or a given 'spectrum'.")),
+                      "pixels, the mean of one class ('class_mean'), or a given 'spectrum'. For scene "
+                      "classifiers also the mean of each chip itself ('chip_mean'), and that with "
+                      "'speckle'.")),
             described(
                 QgsProcessingParameterString("BASELINE_CLASS", tr("Baseline class"), optional=True),
                 tr("For BASELINE class_mean: name or number of the class."),
@@ -149,7 +184,8 @@ class Attribution(EngineAlgorithm):
                 QgsProcessingParameterFeatureSource(
                     "MASK", tr("Mask"), [Qgis.ProcessingSourceType.VectorPolygon], optional=True
                 ),
-                tr("Polygons, in any CRS: only pixels whose centre lies inside one are explained."),
+                tr("Polygons, in any CRS: only pixels whose centre lies inside one are explained, or by a "
+                   "scene classifier the chips that fill them."),
             ),
         ]  # fmt: skip
 
@@ -175,6 +211,18 @@ class Attribution(EngineAlgorithm):
             whole("OCCLUSION_STRIDE", tr("Occlusion stride"), Job.occlusion_stride, 0, 9999,
                   tr("Bands, and pixels, between one replacement and the next; 0: as wide as what is "
                      "replaced."), True),
+            choice("GRAD_CAM_LAYER", tr("Layer of Grad-CAM"), LAYERS, Job.layer,
+                   tr("Part of the residual network whose maps grad_cam and guided_grad_cam weigh: later "
+                      "ones are coarser and closer to the class."), True),
+            chip_stride(Job.chip_stride),
+            merge(Job.merge),
+            described(
+                QgsProcessingParameterBoolean(
+                    "SKIP_UNREADABLE", tr("Skip unreadable files"), Job.skip_unreadable
+                ),
+                tr("Leaves out files of PATCHES that can't be read and names them, instead of stopping."),
+                advanced=True,
+            ),
             seed(),
             device(),
             memory(),
@@ -201,6 +249,19 @@ class Attribution(EngineAlgorithm):
                 ),
                 tr("Table per class and band: mean, mean absolute, share, 10th and 90th percentile, pixels."),
             ),
+            described(
+                QgsProcessingParameterFeatureSink(
+                    "CHIP_TABLE", tr("Chip table"), Qgis.ProcessingSourceType.Vector, optional=True,
+                    createByDefault=False,
+                ),
+                tr("For scene classifiers: a row per chip with place, classes, outputs and residual."),
+            ),
+            described(
+                QgsProcessingParameterFolderDestination(
+                    "CHIP_FOLDER", tr("Folder of attributions"), optional=True, createByDefault=False
+                ),
+                tr("For PATCHES: takes an attribution raster per chip, named as the chips are."),
+            ),
         ]  # fmt: skip
 
     def prepareAlgorithm(
@@ -223,7 +284,7 @@ class Attribution(EngineAlgorithm):
                 self.warn_unused(name, tr("a fixed number of STEPS"), parameters, feedback)
         spectrum = self.text("BASELINE_SPECTRUM", parameters, context)
         return Job(
-            scene=self.scene(context, feedback),
+            **self._explained(parameters, context, feedback),
             model=self.model(parameters, context),
             explainer=self.chosen["EXPLAINER"],
             target=self.chosen["TARGET"],
@@ -232,11 +293,43 @@ class Attribution(EngineAlgorithm):
             baseline=self.chosen["BASELINE"],
             baseline_class=self.text("BASELINE_CLASS", parameters, context),
             baseline_spectrum=read_spectrum(spectrum) if spectrum else None,
-            extent=self.extent(parameters, context),
-            mask_features=export_features(self.mask, self.raster, context, feedback) if self.mask else None,
+            layer=self.chosen["GRAD_CAM_LAYER"],
+            merge=self.chosen["MERGE"],
             tolerance=self.parameterAsDouble(parameters, "TOLERANCE", context),
             table_only=not any(outputs.values()),
             **self.numbers(_NUMBERS, parameters, context),
             **self.common(parameters, context),
             **outputs,
         )
+
+    def _explained(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        """Return the job fields that say what is explained: a folder of chips, or a raster or parts of it."""
+        given = self.parameterAsFile(parameters, "PATCHES", context)
+        self.patches = str(Path(given).absolute()) if given else None
+        if bool(self.patches) != is_empty(parameters.get("INPUT")):
+            raise QgsProcessingException(
+                tr("Give either INPUT, a raster to explain, or PATCHES, a folder of chips.")
+            )
+        if self.patches:
+            for name in ("EXTENT", "MASK"):
+                self.warn_unused(name, "PATCHES", parameters, feedback)
+            skip = self.parameterAsBoolean(parameters, "SKIP_UNREADABLE", context)
+            return {"scene": None, "patches": self.patches, "skip_unreadable": skip}
+        self.warn_unused("SKIP_UNREADABLE", "INPUT", parameters, feedback)
+        if not is_empty(parameters.get("CHIP_FOLDER")):
+            raise QgsProcessingException(
+                tr("CHIP_FOLDER takes a raster per chip of PATCHES; leave it empty with INPUT.")
+            )
+        mask = None
+        if self.mask:
+            label = self.mask.fields().lookupField("class")
+            mask = export_features(
+                self.mask, self.raster, context, feedback, label if label >= 0 else None, keep_unlabelled=True
+            )
+        return {
+            "scene": self.scene(context, feedback),
+            "extent": self.extent(parameters, context),
+            "mask_features": mask,
+        }

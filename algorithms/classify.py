@@ -13,7 +13,7 @@ from qgis.core import (
 
 from ..engine.jobs import ClassifyJob
 from ._base import EngineAlgorithm
-from ._parameters import described, device, extent, memory, model_file
+from ._parameters import chip_stride, described, device, extent, memory, merge, model_file
 from ._text import tr
 
 
@@ -40,7 +40,8 @@ class Classify(EngineAlgorithm):
         return tr(
             "Applies a model file to every pixel of a scene. The scene must have the bands that the "
             "model was trained with. Pixels without data stay without data; memory stays within the "
-            "budget however large the raster is.\n"
+            "budget however large the raster is. A scene classifier, which reads chips, slides over the "
+            "scene; what overlapping chips say of a pixel is averaged.\n"
             "Outputs: The classes with their names and colours; the confidence, which is the "
             "probability of the predicted class; the probabilities, one band per class.\n"
             "Example: qgis_process run explain:classify --INPUT=scene.tif --MODEL=model.safetensors "
@@ -56,6 +57,8 @@ class Classify(EngineAlgorithm):
         )
         self.addParameter(model_file())
         self.addParameter(extent(tr("Part of the scene to classify, in any CRS; empty: all of it.")))
+        self.addParameter(chip_stride(ClassifyJob.chip_stride))
+        self.addParameter(merge(ClassifyJob.merge))
         self.addParameter(device())
         self.addParameter(memory())
         self.addParameter(
@@ -92,6 +95,8 @@ class Classify(EngineAlgorithm):
             scene=self.scene(context, feedback),
             model=self.model(parameters, context),
             extent=self.extent(parameters, context),
+            merge=self.chosen["MERGE"],
+            **self.numbers(("CHIP_STRIDE",), parameters, context),
             **self.common(parameters, context),
             **outputs,
         )

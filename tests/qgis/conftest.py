@@ -63,7 +63,8 @@ class FakeEngine:
 
     def run(self, job, on_progress, on_log, is_cancelled) -> dict:
         self.jobs.append(job)
-        return self.answer(job)
+        wanted = {name: path for name in job.OUTPUTS if (path := getattr(job, name))}
+        return {"files": wanted, **self.answer(job)}
 
     def result(
         self, tables: dict | None = None, numbers: dict | None = None, strings: dict | None = None
@@ -78,7 +79,6 @@ class FakeEngine:
             "rows": [["water", 1, 0.25], ["forest", 2, None]],
         }
         return {
-            "files": {},
             "tables": {"BAND_TABLE": table, "CONFUSION": table} if tables is None else tables,
             "numbers": numbers or {},
             "strings": strings or {},

@@ -26,10 +26,11 @@ PARAMETERS = {
     "trainsceneclassifier": "PATCHES TEST_PATCHES INPUT LABELS LABEL_FIELD BAND ARCHITECTURE PATCH_SIZE"
     " VALUES EPOCHS TEST_SHARE SEED UNLABELLED_VALUE CLIP SPECKLE_FILTER LOOKS AUGMENTATION LEARNING_RATE"
     " SCHEDULE BATCH_SIZE CLASS_WEIGHTS SKIP_UNREADABLE DEVICE MEMORY MODEL CONFUSION REPORT",
-    "classify": "INPUT MODEL EXTENT DEVICE MEMORY CLASSES CONFIDENCE PROBABILITIES",
-    "attribution": "INPUT MODEL EXPLAINER TARGET CLASS CONTRAST_CLASS BASELINE BASELINE_CLASS "
+    "classify": "INPUT MODEL EXTENT CHIP_STRIDE MERGE DEVICE MEMORY CLASSES CONFIDENCE PROBABILITIES",
+    "attribution": "INPUT PATCHES MODEL EXPLAINER TARGET CLASS CONTRAST_CLASS BASELINE BASELINE_CLASS "
     "BASELINE_SPECTRUM EXTENT MASK STEPS MAX_STEPS TOLERANCE SAMPLES OCCLUSION_WINDOW "
-    "OCCLUSION_BANDS OCCLUSION_STRIDE SEED DEVICE MEMORY ATTRIBUTION SALIENCY BAND_TABLE",
+    "OCCLUSION_BANDS OCCLUSION_STRIDE GRAD_CAM_LAYER CHIP_STRIDE MERGE SKIP_UNREADABLE SEED DEVICE MEMORY "
+    "ATTRIBUTION SALIENCY BAND_TABLE CHIP_TABLE CHIP_FOLDER",
     "evaluateexplainers": "PATCHES INPUT LABELS LABEL_FIELD MODEL EXPLAINERS MASKS MASK CHIPS RADIUS SAMPLES"
     " SEED UNLABELLED_VALUE SPECKLE_LOOKS STEPS BASELINE GRAD_CAM_LAYER OCCLUSION_WINDOW OCCLUSION_STRIDE"
     " BRIGHT_SHARE RANDOMISED_CHIPS SKIP_UNREADABLE DEVICE MEMORY METRICS MONTAGE REPORT",
@@ -40,7 +41,7 @@ OUTPUTS = {
     "trainclassifier": "MODEL CONFUSION REPORT OVERALL_ACCURACY KAPPA MEAN_IOU",
     "trainsceneclassifier": "MODEL MODELS CONFUSION REPORT OVERALL_ACCURACY BALANCED_ACCURACY KAPPA",
     "classify": "CLASSES CONFIDENCE PROBABILITIES",
-    "attribution": "ATTRIBUTION SALIENCY BAND_TABLE MEAN_RESIDUAL PIXELS UNSETTLED",
+    "attribution": "ATTRIBUTION SALIENCY BAND_TABLE CHIP_TABLE CHIP_FOLDER MEAN_RESIDUAL PIXELS CHIPS UNSETTLED",
     "evaluateexplainers": "METRICS MONTAGE REPORT",
 }
 
@@ -73,11 +74,11 @@ def test_enum_values_of_attribution(provider):
         name: algorithm.parameterDefinition(name).options() for name in ("EXPLAINER", "TARGET", "BASELINE")
     }
     assert options["EXPLAINER"] == [
-        "saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "deeplift", "occlusion",
-        "band_ablation",
+        "saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "deeplift",
+        "guided_backpropagation", "deconvolution", "grad_cam", "guided_grad_cam", "occlusion", "band_ablation",
     ]  # fmt: skip
     assert options["TARGET"] == ["predicted", "class", "contrast"]
-    assert options["BASELINE"] == ["zero", "mean", "class_mean", "spectrum"]
+    assert options["BASELINE"] == ["zero", "mean", "class_mean", "spectrum", "chip_mean", "speckle"]
 
 
 def test_kinds_of_outputs(provider):
