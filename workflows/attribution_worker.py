@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from threading import Lock
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..engine.jobs import AttributionJob
 from ..explainers.base import Explainer, TileAttribution
 from ..models.files import Model
+from ..models.networks import PatchNetwork
 from ..rasters.labels import mask_of_features
 from ..rasters.scene import Scene
 from .classify import class_logits
@@ -63,7 +64,8 @@ class AttributionWorker:
     ) -> None:  # fmt: skip
         self._job, self._context, self._scene, self._model = job, context, scene, model
         self._target, self._explainer, self._pool = target, explainer, pool
-        self._device = model.network.scaling.offset.device
+        self._network = cast(PatchNetwork, model.network)
+        self._device = self._network.scaling.offset.device
         self._baseline = baseline.to(self._device)
         self._lock = Lock()
         self._done, self.total = 0, total
@@ -71,10 +73,10 @@ class AttributionWorker:
     @torch.no_grad()
     def learn(self) -> None:
         """Let the explainer adapt to some training spectra, each filling a patch."""
-        side = self._model.network.patch_size
+        side = self._network.patch_size
         spectra = self._explainer.options.background[:_LEARNT, :, None, None]
         x = spectra.expand(-1, -1, side, side).to(self._device)
-        logits = self._model.network.logits(x).flatten(1)
+        logits = self._network.logits(x).flatten(1)
         weights = self._target.weights(logits.T[:, :, None])[:, :, 0].T
         base = self._baseline[:, None, None].expand_as(x)
         self._explainer.learn(x, base, weights, self._context.check)
@@ -124,21 +126,22 @@ class AttributionWorker:
 
     def _over_strips(self, function: Callable[[slice, Tensor], T], tile: Tensor, height: int) -> list[T]:
         """Call a function with the rows of each strip and its values (band, y, x) with halo."""
-        halo = self._model.network.patch_size - 1
+        halo = self._network.patch_size - 1
         strips = [slice(top, min(top + _STRIP, height)) for top in range(0, height, _STRIP)]
         parts = [tile[:, rows.start : rows.stop + halo] for rows in strips]
         return list(self._pool.map(function, strips, parts))
 
     def _logits(self, strip: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits (class, y, x) of a strip with halo, and the target's weights of them."""
-        logits = class_logits(self._model.network, strip, self._context)
+        logits = class_logits(self._network, strip, self._context)
         return logits, self._target.weights(logits)
 
     def _read(self, tile: Window) -> tuple[Tensor, np.ndarray]:
         """Return the prepared values (band, y, x) of a tile with halo, and which pixels count (y, x)."""
         self._context.check()
-        network = self._model.network
-        values, valid = read_tile(self._scene, self._model.card, network, tile, self._model.spectra.mean)
+        values, valid = read_tile(
+            self._scene, self._model.card, self._network, tile, self._model.spectra.mean
+        )
         if self._job.mask_features:
             valid &= mask_of_features(self._job.mask_features, self._scene.grid, tile)
         return values.to(self._device), valid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,8 +35,7 @@ def chip_baseline(
     by the seed for all chips. Raises InputError where a class or a spectrum is missing, or the network can't
     serve the baseline.
     """
-    network = model.network
-    assert isinstance(network, SceneNetwork)
+    network = cast(SceneNetwork, model.network)
     if name not in CHIP_BASELINES:
         raise InputError(f"There is no baseline '{name}'; choose one of {', '.join(CHIP_BASELINES)}.")
     if name == "chip_mean":

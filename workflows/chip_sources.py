@@ -10,7 +10,6 @@ from rasterio.windows import Window
 
 from ..engine.jobs import AttributionJob
 from ..models.files import Model
-from ..models.scene_networks import SceneNetwork
 from ..rasters.chip_labels import chips_of_features
 from ..rasters.chips import ChipSet, chips_of_folder
 from ..rasters.errors import InputError
@@ -76,9 +75,7 @@ class ChipSource:
 
 def chips_of(job: AttributionJob, context: Context, model: Model, scene: Scene | None) -> ChipSource:
     """Find the chips that `job` explains; InputError where there are none or they do not fit the model."""
-    network = model.network
-    assert isinstance(network, SceneNetwork)
-    side, bands = network.patch_size, model.card.used_bands
+    side, bands = model.network.patch_size, model.card.used_bands
     if scene is None:
         return _of_folder(job, context, model, side)
     slide = Slide(scene, side, job.chip_stride, bands)

@@ -62,7 +62,7 @@ class ChipSummary:
         self._difference += float(np.nansum(difference, dtype=np.float64))
         self.above += int((residual > self._explainer.options.tolerance * difference).sum())
         self._bands.add(found.predicted[voices], found.sums[voices], chips.keys[voices])
-        for n in voices:
+        for n in voices.tolist():
             self._add_pixels(int(chips.keys[n]), found.values[n, :-1], found.valid[n])
             if len(self._rows) < _MOST_ROWS:
                 self._rows[int(chips.keys[n])] = self._row(chips, found, n, places[n])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import cast
 
 import numpy as np
 import torch
@@ -86,8 +87,7 @@ def _tiles(
     job: ClassifyJob, context: Context, scene: Scene, model: Model, window: Window, device: str
 ) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
     """Yield tiles with a pixel classifier's probabilities (class, y, x), and which pixels have data."""
-    network = model.network.to(device)
-    assert isinstance(network, PatchNetwork)
+    network = cast(PatchNetwork, model.network.to(device))
     side = tile_side(job.memory_mb, _BYTES_PER_PIXEL)
     total = tile_count(window, side)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -30,10 +30,9 @@ class SlideClassifier:
     """A scene classifier that slides over a scene; InputError where the job's chips can't be."""
 
     def __init__(self, job: ClassifyJob, scene: Scene, model: Model, device: str) -> None:
-        assert isinstance(model.network, SceneNetwork)
         self._job, self._scene, self._model, self._device = job, scene, model, device
-        self._network = model.network.to(device)
-        side = model.network.patch_size
+        self._network = cast(SceneNetwork, model.network.to(device))
+        side = self._network.patch_size
         self._slide = Slide(scene, side, job.chip_stride, model.card.used_bands)
         classes, bands = len(model.card.classes), len(model.card.used_bands)
         self._plan = Plan(
