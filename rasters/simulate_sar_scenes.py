@@ -36,7 +36,7 @@ FILES = {
 FOLDERS = {"patches": "train", "test_patches": "test", "masks": os.path.join("masks", "test")}
 SPURIOUS = "train_spurious"
 PARTS = ("train", "test", SPURIOUS, "masks/train", "masks/test", f"masks/{SPURIOUS}")
-SPURIOUS_CLASS, SPURIOUS_SHARE = "dark_strip", 0.95
+SPURIOUS_CLASS, SPURIOUS_SHARE = "bright_line", 0.95  # the hardest class, which tempts to a short cut
 KIND = "sar_scenes"
 MOST_PER_CLASS = 512  # training chips
 NO_MASK = 255  # nodata of masks, in which every pixel has a value
@@ -207,7 +207,7 @@ def _write_mask(path: str, grid: Grid, name: str, mask: np.ndarray) -> None:
 
 def _power_writer(path: str, grid: Grid, seed: int) -> RasterWriter:
     tags = {"DESCRIPTION": f"Simulated SAR intensity in power, seed {seed}"}
-    return RasterWriter(path, grid, len(BANDS), descriptions=BANDS, tags=tags, block=min(TILE, grid.width))
+    return RasterWriter(path, grid, len(BANDS), descriptions=BANDS, tags=tags, block=TILE)
 
 
 def _write_scene(staged: dict[str, str], size: int, seed: int, steps: _Steps) -> None:
