@@ -28,10 +28,21 @@ def test_result_names_the_files(job: DemoDataJob) -> None:
     assert messages[-1]["type"] == "progress" and messages[-1]["fraction"] == 1
 
 
+def test_result_names_the_folders_of_chips(job: DemoDataJob) -> None:
+    result = simulate(replace(job, scene_kind="sar_scenes", size=64), Context("1", lambda message: None))
+    strings = result["strings"]
+    assert set(strings) == {
+        "RASTER", "LABELS", "LABEL_RASTER", "TRUTH", "EVIDENCE", "PATCHES", "TEST_PATCHES", "MASKS",
+    }  # fmt: skip
+    for name in ("PATCHES", "TEST_PATCHES", "MASKS"):
+        assert (Path(strings[name]) / "bright_line" / "000.tif").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"scene_kind": "lidar"}, "no scene 'lidar'; choose one of hyperspectral"),
+        ({"scene_kind": "sar_scenes"}, "32 pixels can't hold a chip of 64"),
         ({"size": 31}, "31 pixels wide; choose a size from 32"),
         ({"size": 100000}, "choose a size from 32 to 4096"),
         ({"seed": -1}, "seed can't be -1"),
