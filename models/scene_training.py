@@ -52,7 +52,8 @@ def fit_scenes(
 
     Returns the mean loss of each epoch. The chips come in another order each epoch, changed as `augmented`
     says. `on_epoch` gets the epoch's number and loss, `on_batch` the share of all epochs that is done; it may
-    raise to stop. Raises InputError where the loss grows beyond all numbers.
+    raise to stop. Last, the batch norms get the statistics that go with the final weights. Raises InputError
+    where the loss grows beyond all numbers.
     """
     torch.manual_seed(settings.seed)
     generator = np.random.default_rng(settings.seed)
@@ -86,9 +87,14 @@ def fit_scenes(
             )
         losses.append(total / len(order))
         on_epoch(number, losses[-1])
-    # In random order again: batches of one class each would tell of no difference between classes.
+    # One more pass, as in an epoch: batches of one class each would not tell how the classes differ.
     order = train[epoch_order(classes.numpy()[train], settings.balanced, generator)]
-    _settle(network, chips, np.array_split(order, batches), device, on_batch)
+    _restart_statistics(network)
+    with torch.no_grad():
+        for members in np.array_split(order, batches):
+            on_batch(1.0)
+            batch = augmented(chips[torch.from_numpy(members)], settings.augmentation, generator)
+            network.logits(batch.to(device))
     network.eval().to("cpu")
     return tuple(losses)
 
@@ -168,22 +174,15 @@ def augmented(chips: Tensor, augmentation: str, generator: np.random.Generator) 
     return chips[each, :, torch.from_numpy(rows), torch.from_numpy(cols)].movedim(-1, 1)
 
 
-def _settle(
-    network: SceneNetwork, chips: Tensor, batches: list[np.ndarray], device: torch.device,
-    on_batch: Callable[[float], None],
-) -> None:  # fmt: skip
-    """Set the batch norms' statistics to the mean over the batches, for the weights as they are at last.
+def _restart_statistics(network: SceneNetwork) -> None:
+    """Let the batch norms' statistics become the mean over the batches from here on.
 
-    The running statistics lag behind: after few steps they are still those of the first weights.
+    The running statistics lag behind the weights: after few steps they are still those of the first ones.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    with torch.no_grad():
-        for members in batches:
-            on_batch(1.0)
-            network.logits(chips[torch.from_numpy(members)].to(device))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
 
 
 def _optimizer(network: SceneNetwork, learning_rate: float) -> torch.optim.Optimizer:
