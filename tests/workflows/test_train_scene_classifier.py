@@ -191,6 +191,14 @@ def test_each_band_gets_a_model_on_the_same_chips(job, context, tmp_path) -> Non
     assert "<script" not in page and page.count("<svg") == 2 and " dB" in page
 
 
+def test_names_in_the_report_are_text_not_markup(job, chips, context, tmp_path) -> None:
+    (chips / "town").rename(chips / "<i>town")
+    train(replace(job, report=str(tmp_path / "report.html")), context)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "&lt;i&gt;town" in page and "<i>" not in page
+    assert "drawn at random from each class." in page and not re.search(r"(src|href)\s*=|url\(", page)
+
+
 @pytest.mark.parametrize("band", ["2", "s1 vh", "VH"])
 def test_a_band_by_number_name_or_polarisation(job, context, band) -> None:
     train(replace(job, band=band), context)
