@@ -103,7 +103,8 @@ class Judge:
         values = {name: np.concatenate([part[0][name] for part in parts], 1) for name in parts[0][0]}
         zero, constant = (np.concatenate([part[i] for part in parts], 1) for i in (1, 2))
         # A chip whose output is that of its baseline has no ratio of its own.
-        values["residual"] /= values.pop("difference").mean(1, keepdims=True)
+        difference = values.pop("difference").mean(1, keepdims=True)
+        values["residual"] /= np.where(difference > 0, difference, np.nan)
         found = self._randomised(pool) if self.job.randomised_chips else {}
         if found:
             values["randomised_similarity"] = np.abs(np.stack(list(found.values()))).mean(0)

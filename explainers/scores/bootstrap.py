@@ -61,9 +61,9 @@ def rank(
     A score's points go evenly from 1 (best mean over the chips) to 0 (worst), ties share theirs; a family's
     are the mean of its scores', an explainer's the mean of its families', so that a family with many scores
     weighs no more than one with one. Where only some explainers have no value at a chip (a zero map),
-    they get the worst of the others there. The intervals are of the points over bootstrap draws of chips,
-    the same for all; with fewer than two chips they are 0 to 1. Explainers whose intervals overlap are not
-    separable.
+    they get just less than the worst of the others there. The intervals are of the points over bootstrap
+    draws of chips, the same for all; with fewer than two chips they are 0 to 1. Explainers whose intervals
+    overlap are not separable.
     """
     families = {name: scores for name, scores in families.items() if scores}
     if not families:
@@ -94,7 +94,9 @@ def rank(
 def _points(criterion: Criterion, drawn: np.ndarray) -> np.ndarray:
     """Return the points (draw, explainer) of a score."""
     values = criterion.values if criterion.lower_is_better else -criterion.values
+    # Just worse than the worst of the others, so that it is no tie.
     worst = np.nanmax(values, axis=0)
+    worst += 1e-9 * (1 + np.abs(worst))
     filled = np.where(np.isnan(values), worst, values)
     means = np.nanmean(filled[:, drawn], axis=2).T
     better = (means[:, None, :] < means[:, :, None]).sum(2)
