@@ -178,12 +178,10 @@ def _write_chip(folders: _ChipFolders, plan: _Plan, size: int, seed: int, steps:
     chip, grid, name = plan.draw(seed), plan.grid(size), plan.name(plan.part)
     _write_power(folders.stage(name), grid, seed, chip.power)
     _write_mask(folders.stage(f"masks/{name}"), grid, "evidence", chip.mask)
-    if plan.reflector:
-        power, pixels = chip.with_reflector()
+    if plan.part == "train":
+        power, pixels = chip.with_reflector() if plan.reflector else (chip.power, np.zeros_like(chip.mask))
         _write_power(folders.stage(plan.name(SPURIOUS)), grid, seed, power)
         _write_mask(folders.stage(f"masks/{plan.name(SPURIOUS)}"), grid, "reflector", pixels)
-    elif plan.part == "train":
-        shutil.copyfile(folders.stage(name), folders.stage(plan.name(SPURIOUS)))
     steps.done()
     return {
         "name": name,
@@ -281,7 +279,7 @@ def _truth(size: int, seed: int, chips: Sequence[dict]) -> dict:
         },
         "spurious": {
             "folder": SPURIOUS,
-            "cue": "a corner reflector, a bright core with four arms; chips that hold it have a mask of it",
+            "cue": "a corner reflector, a bright core with four arms; the masks show it, not the evidence",
             "class": SPURIOUS_CLASS,
             "share_of_its_training_chips": SPURIOUS_SHARE,
             "side": sar.REFLECTOR_SIDE,

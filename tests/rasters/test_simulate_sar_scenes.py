@@ -192,11 +192,8 @@ def test_the_reflector_is_in_one_class_and_all_else_is_the_same(
     assert not with_cue[~of_class].any()
     assert with_cue[of_class].mean() == pytest.approx(0.95, abs=0.01)
     assert [e["reflector"] is not None for e in entries(truth, "train")] == with_cue.tolist()
-    masks = chips_of_folder(str(folder / "masks" / "train_spurious"))
-    places = {chip.name: i for i, chip in enumerate(train.chips)}
-    rows = [places[chip.name] for chip in masks.chips]
-    assert sorted(rows) == np.nonzero(with_cue)[0].tolist()
-    assert np.array_equal(everything(masks)[:, 0] == 1, changed[rows])
+    masks = everything(chips_of_folder(str(folder / "masks" / "train_spurious")))
+    assert np.array_equal(masks[:, 0] == 1, changed)
     evidence = chips_of_folder(str(folder / "masks" / "train"))
     assert not np.any((everything(evidence)[:, 0] == 1) & changed)
 
@@ -258,11 +255,12 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: 
     for name, seed in (("1", 5), ("2", 5), ("3", 6)):
         make(tmp_path / name, 200, seed)
     names = sorted(str(path.relative_to(tmp_path / "1")) for path in (tmp_path / "1").rglob("*.*"))
-    assert len(names) == 2 * 5 * (4 + 2) + 5 * 4 + 4 + 6
+    assert len(names) == 2 * 5 * (4 + 2 + 4) + 6
     for name in names:
         content = (tmp_path / "1" / name).read_bytes()
         assert content == (tmp_path / "2" / name).read_bytes()
-        assert content != (tmp_path / "3" / name).read_bytes() or name.endswith(".aux.xml")
+        if not name.endswith(".aux.xml") and "masks/train_spurious" not in name:
+            assert content != (tmp_path / "3" / name).read_bytes()
 
 
 @pytest.mark.usefixtures("few_chips")
