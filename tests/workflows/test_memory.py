@@ -17,9 +17,16 @@ from affine import Affine
 
 from explanation_layers.engine.client import Engine, EngineError
 from explanation_layers.engine.jobs import AttributionJob, ClassifyJob, Job
-from explanation_layers.models.card import PIXEL_CLASSIFICATION, Card, CardBand, card_classes
+from explanation_layers.models.card import (
+    PIXEL_CLASSIFICATION,
+    SCENE_CLASSIFICATION,
+    Card,
+    CardBand,
+    card_classes,
+)
 from explanation_layers.models.files import Spectra, save_model
 from explanation_layers.models.networks import build
+from explanation_layers.models.scene_networks import build_scene_network
 from explanation_layers.rasters.scene import open_scene
 
 pytestmark = pytest.mark.skipif(
@@ -72,6 +79,8 @@ def huge(tmp_path_factory: pytest.TempPathFactory) -> Huge:
     models = {name: str(folder / f"{name}.safetensors") for name in ("spectral_cnn", "hybrid_cnn")}
     for name, path in models.items():
         _untrained(name, path, scene.bands)
+    models["resnet18"] = str(folder / "resnet18.safetensors")
+    _untrained_of_chips(models["resnet18"], scene.bands)
     return Huge(scene.path, models)
 
 
@@ -91,6 +100,21 @@ def _untrained(architecture: str, path: str, bands) -> None:
         card_classes([f"class {number}" for number in range(1, 7)]),
     )  # fmt: skip
     save_model(path, network, spectra, card)
+
+
+def _untrained_of_chips(path: str, bands) -> None:
+    torch.manual_seed(1)
+    options = {"bands": 2, "classes": 6, "patch_size": 32, "values": "as_is"}
+    network = build_scene_network("resnet18", **options)
+    network.low.fill_(800)
+    network.high.fill_(1200)
+    means = torch.full((6, 2), 1000.0)
+    card = Card(
+        SCENE_CLASSIFICATION, "resnet18", options,
+        tuple(CardBand(b.name, b.wavelength_nm, None, place in (3, 40)) for place, b in enumerate(bands)),
+        card_classes([f"class {number}" for number in range(1, 7)]),
+    )  # fmt: skip
+    save_model(path, network, Spectra(means[0].clone(), means, means.clone()), card)
 
 
 @pytest.fixture
@@ -120,7 +144,7 @@ def run(job: Job) -> tuple[dict, float]:
         started = time.monotonic()
         result = engine.run(job)
         peak = peak_bytes(engine.pid)
-        print(f"{job.KIND}, {result['numbers']['PIXELS']} pixels: {peak / GIGABYTE:.3f} GB, "
+        print(f"{job.KIND}, {result['numbers']} found: {peak / GIGABYTE:.3f} GB, "
               f"{time.monotonic() - started:.1f} s")  # fmt: skip
         return result, peak
     finally:
@@ -165,6 +189,24 @@ def test_classifying_a_window_takes_under_2_gb_and_twice_the_window_no_more(huge
     assert peaks[1] < 1.1 * peaks[0]
 
 
+@pytest.mark.parametrize("kind", ["classify", "attribution"])
+def test_sliding_chips_take_under_2_gb_and_twice_the_window_no_more(huge, tmp_path, kind):
+    peaks = []
+    for rows in (256, 512):
+        path = str(tmp_path / f"{rows}.tif")
+        fields = {"extent": extent(256, rows)}
+        job = {
+            "classify": ClassifyJob(huge.scene, huge.models["resnet18"], probabilities=path, **fields),
+            "attribution": AttributionJob(
+                huge.scene, huge.models["resnet18"], steps=2, attribution=path, **fields
+            ),
+        }[kind]
+        peaks.append(run(job)[1])
+        assert grid_of(path)[:2] == (256, rows)
+    assert max(peaks) < 2 * GIGABYTE
+    assert peaks[1] < 1.1 * peaks[0]
+
+
 def test_outputs_of_the_whole_raster_that_fit_on_no_disk_are_refused_at_once(huge, engine, tmp_path):
     job = AttributionJob(huge.scene, huge.models["spectral_cnn"], attribution=str(tmp_path / "a.tif"))
     with pytest.raises(EngineError, match=r"need up to 2000\.0 GB") as caught:
@@ -174,16 +216,18 @@ def test_outputs_of_the_whole_raster_that_fit_on_no_disk_are_refused_at_once(hug
     assert peak_bytes(engine.pid) < 2 * GIGABYTE
 
 
-@pytest.mark.parametrize("name", ["classify", "table"])
+@pytest.mark.parametrize("name", ["classify", "table", "classify chips", "table of chips"])
 def test_the_whole_raster_starts_in_bounded_time_and_memory_and_is_cancelled_in_two_seconds(
     huge, engine, tmp_path, monkeypatch, name
 ):
-    model = huge.models["spectral_cnn"]
+    model, chips = huge.models["spectral_cnn"], huge.models["resnet18"]
     job = {
         "classify": ClassifyJob(huge.scene, model, classes=str(tmp_path / "c.tif")),
         "table": AttributionJob(huge.scene, model, explainer="saliency", table_only=True),
+        "classify chips": ClassifyJob(huge.scene, chips, classes=str(tmp_path / "c.tif")),
+        "table of chips": AttributionJob(huge.scene, chips, explainer="occlusion", table_only=True),
     }[name]
-    if name == "classify" and os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize < SIDE**2:
+    if job.KIND == "classify" and os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize < SIDE**2:
         pytest.skip("needs 10 GB free, which are not used")
     started, reached = time.monotonic(), []
 
