@@ -81,7 +81,7 @@ def _draw(axes, entry: Judged, row: int, column: int) -> None:  # type: ignore[n
 
 def _column_title(entry: Judged, column: int) -> str:
     if not column:
-        return "chip"
+        return "spectrum" if entry.scores.inputs.shape[-1] == 1 else "chip"
     name = entry.scores.names[column - 1]
     sensitivity = entry.intervals["max_sensitivity"][column - 1].mean
     size = entry.intervals["png_kb"][column - 1].mean

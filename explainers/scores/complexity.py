@@ -1,9 +1,10 @@
 """How much there is to see in a map: the size of its picture, its entropy, and how few pixels hold it.
 
-The picture: values summed over the bands; where one is negative scaled symmetrically, so that 0 is mid-gray,
-by the 98th percentile of the absolute values, else from 0 to that percentile (by the largest value where
-the percentile is 0); clipped, rounded to 8 bits. Its file: PNG of the map's own size, gray, zlib level 9, no
-metadata. For comparison with figures: colours, enlarged to 400 x 400 without smoothing.
+The picture: values summed over the bands (of a single pixel: its bands in a row); where one is negative,
+scaled symmetrically, so that 0 is mid-gray, by the 98th percentile of the absolute values, else from 0 to
+that percentile (by the largest value where the percentile is 0); clipped, rounded to 8 bits. Its file: PNG
+of the map's own size, gray, zlib level 9, no metadata. For comparison with figures: colours, enlarged to
+400 x 400 without smoothing.
 "XAI entropy" as file size: Samek et al. 2020, arXiv:2003.07631; sizes hold for one encoder only.
 """
 
@@ -34,7 +35,8 @@ class Complexity(NamedTuple):
 
 def complexity(values: Tensor, seed: int = 0) -> Complexity:
     """Return the complexity of a map (band, y, x); `seed` shuffles."""
-    summed = values.double().sum(0).cpu().numpy()
+    single = values.shape[1:] == (1, 1)
+    summed = (values[:, :, 0].T if single else values.sum(0)).double().cpu().numpy()
     picture = gray_picture(summed)
     size = png_bytes(picture)
     shuffled = np.random.default_rng(seed).permutation(picture.ravel()).reshape(picture.shape)

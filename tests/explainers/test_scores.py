@@ -259,6 +259,12 @@ def test_complexity_of_a_smooth_map_and_of_noise() -> None:
     assert figure_picture(noise[0].numpy()).shape == (400, 400, 3)
 
 
+def test_a_single_pixel_is_pictured_by_its_bands() -> None:
+    spectrum = torch.rand(200, 1, 1, generator=torch.Generator().manual_seed(0))
+    assert complexity(spectrum) == complexity(spectrum[:, 0, 0][None, None])
+    assert complexity(spectrum).entropy > 5
+
+
 def test_entropy_and_gini_of_known_maps() -> None:
     assert histogram_entropy(np.zeros((4, 4), np.uint8)) == 0
     assert histogram_entropy(np.arange(256, dtype=np.uint8)) == pytest.approx(8)
