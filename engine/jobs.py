@@ -135,8 +135,8 @@ class TrainSceneClassifierJob(Job):
 class ClassifyJob(Job):
     """Classify a scene, or the window of it that `extent` (x_min, y_min, x_max, y_max) covers.
 
-    A scene classifier slides over it by `chip_stride` pixels (0: half a chip); what overlapping chips say is
-    averaged with the weights `merge`, `uniform` or `centre`.
+    A scene classifier slides over it by `chip_stride` pixels (0: half a chip); what overlapping chips say
+    is averaged with the weights `merge`, `uniform` or `centre`.
     """
 
     KIND: ClassVar[str] = "classify"
@@ -156,17 +156,15 @@ class ClassifyJob(Job):
 
 @dataclass(frozen=True)
 class AttributionJob(Job):
-    """Explain a classifier's output at every pixel of a scene, an extent or a mask.
+    """Explain a classifier's output at every pixel of a scene, an extent or a mask, or chip by chip.
 
     `class_name` and `contrast_class` are names or numbers of classes of the model, None for the
     predicted class and the runner-up. `baseline_spectrum` holds one value per band of the model.
     `mask_features` is a GeoJSON file in the scene's CRS. `steps` 0 means: until settled.
 
-    A scene classifier explains chips: those of the folder `patches`, those at `mask_features` of
-    the scene, or
-    those of a slide over it; `chip_stride` and `merge` as in `ClassifyJob`. `chip_folder` takes a
-    raster per chip
-    of `patches`. `layer` is that of Grad-CAM.
+    With a scene classifier, chips are explained: those of the folder `patches` (`scene` is then None),
+    those at `mask_features` of the scene, or those of a slide over it; `chip_stride` and `merge` as in
+    `ClassifyJob`. `chip_folder` takes a raster per chip of `patches`. `layer` is that of Grad-CAM.
     """
 
     KIND: ClassVar[str] = "attribution"

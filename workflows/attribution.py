@@ -54,8 +54,8 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
     target = Target(job, model.card)
     baseline = baseline_spectrum(job, model)
     window = _window(job, scene)
-    device = resolve_device(job.device)
-    explainer = make_explainer(job.explainer, model.network.to(device), options_of(job, model))
+    device, options = resolve_device(job.device), options_of(job, model)
+    explainer = make_explainer(job.explainer, model.network.to(device), options)
     _warn_of_chips(job, context)
     if job.chip_folder:
         raise InputError(

@@ -43,8 +43,9 @@ def explain_chips(job: AttributionJob, context: Context, model: Model, scene: Sc
     target = Target(job, model.card)
     baseline = chip_baseline(job.baseline, job.baseline_class, model, job.baseline_spectrum, job.seed)
     weights = merge_weights(job.merge, model.network.patch_size)
-    device = resolve_device(job.device)
-    explainer = make_explainer(job.explainer, model.network.to(device), options_of(job, model))
+    device, options = resolve_device(job.device), options_of(job, model)
+    facts = _facts(job, model)
+    explainer = make_explainer(job.explainer, model.network.to(device), options)
     _check_chip_folder(job)
     found = chips_of(job, context, model, scene)
     _warn_of_idle(job, context, found)
@@ -60,7 +61,6 @@ def explain_chips(job: AttributionJob, context: Context, model: Model, scene: Sc
         if scene:
             context.progress(0.0, "Looking for data")
             check_has_data(scene, found.window, model.card.used_bands[0])
-        facts = _facts(job, found, model)
         tags = lineage_tags(job, facts)
         with ExitStack() as stack:
             grid = found.whole.sub(found.window)
@@ -139,8 +139,8 @@ def _batch(explainer: Explainer) -> int:
     return min(explainer.batch_size(), most)
 
 
-def _facts(job: AttributionJob, found: ChipSource, model: Model) -> dict:
-    facts: dict = {"model_digest": model.card.digest, "chip_side": found.side}
+def _facts(job: AttributionJob, model: Model) -> dict:
+    facts: dict = {"model_digest": model.card.digest, "chip_side": model.network.patch_size}
     if job.baseline not in OF_A_CHIP:
         facts["baseline_values"] = model_units(baseline_spectrum(job, model))
     return facts

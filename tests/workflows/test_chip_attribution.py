@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -16,6 +17,7 @@ import rasterio
 import torch
 from affine import Affine
 
+from explanation_layers.engine.client import EngineError
 from explanation_layers.engine.jobs import AttributionJob
 from explanation_layers.explainers.base import Options
 from explanation_layers.explainers.registry import CHIP_EXPLAINERS, make_explainer
@@ -426,3 +428,24 @@ def test_pixel_classifiers_refuse_what_is_for_chips(demo, spectral_model, folder
     refused("There is no baseline 'speckle' for pixels; choose one of zero", baseline="speckle")
     refused("'grad_cam' can't explain a pixel or patch classifier", explainer="grad_cam")
     refused("CHIP_FOLDER takes a raster per chip, and the model classifies", chip_folder=str(tmp_path / "o"))
+
+
+def test_a_cancel_leaves_nothing_and_the_next_job_works(engine, folder_of_chips, chip_model, tmp_path):
+    patches, out = folder_of_chips({f"town/{n}": (n, 3 * n) for n in range(16)}), tmp_path / "out"
+    (out / "town").mkdir(parents=True)
+    (out / "town" / "1.tif").write_bytes(b"an earlier map")
+    job = AttributionJob(None, chip_model, patches=patches, chip_folder=str(out), steps=4000)
+    began: list[float] = []
+
+    def at_work(fraction: float, text: str, seconds_left: float | None) -> None:
+        if text.startswith("Explaining") and not began:
+            began.append(time.monotonic())
+
+    with pytest.raises(EngineError) as caught:
+        engine.run(job, on_progress=at_work, is_cancelled=lambda: bool(began))
+    assert caught.value.kind == "cancelled" and time.monotonic() - began[0] < 2
+    left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if "patches" not in path.parts]
+    assert sorted(left) == ["out", "out/town", "out/town/1.tif"]
+    assert (out / "town" / "1.tif").read_bytes() == b"an earlier map"
+    assert engine.run(replace(job, explainer="saliency"))["numbers"]["CHIPS"] == 16
+    assert len(list(out.rglob("*.tif"))) == 16 and (tmp_path / "out.json").exists()
