@@ -18,7 +18,7 @@ from ..models.files import Model
 from ..rasters.errors import InputError
 from ..rasters.outputs import Outputs, check_space
 from ..rasters.scene import Scene
-from .chip_baselines import OF_A_CHIP, chip_baseline
+from .chip_baselines import chip_baseline
 from .chip_batches import CHIPS_AT_ONCE, batches_ahead, stoppable
 from .chip_outputs import ChipFolder, Layout, MapWriters
 from .chip_sources import ChipSource, chips_of
@@ -30,7 +30,7 @@ from .explainer_options import options_of
 from .fitting import check_has_data, no_data
 from .record import lineage_tags, run_record, stage_records, written_paths
 from .slide import Chips, Plan, merge_weights, merged
-from .targets import Target, baseline_spectrum, model_units
+from .targets import OF_A_CHIP, Target, baseline_spectrum, model_units
 from .tiling import in_order, within
 
 # Methods that run a chip's many inputs through the network in batches of their own.

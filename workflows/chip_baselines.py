@@ -13,10 +13,8 @@ from torch import Tensor
 from ..models.files import Model
 from ..models.scene_networks import SceneNetwork
 from ..rasters.errors import InputError
-from .targets import BASELINES, baseline_values
+from .targets import BASELINES, OF_A_CHIP, baseline_values
 
-# Baselines that are made from the chip itself.
-OF_A_CHIP = ("chip_mean", "speckle")
 CHIP_BASELINES = (*BASELINES, *OF_A_CHIP)
 # Natural logarithms per decibel.
 _NEPERS = math.log(10) / 10

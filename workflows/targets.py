@@ -15,6 +15,8 @@ from ..rasters.errors import InputError
 
 TARGETS = ("predicted", "class", "contrast")
 BASELINES = ("zero", "mean", "class_mean", "spectrum")
+# Those that are made from the chip itself: for scene classifiers only.
+OF_A_CHIP = ("chip_mean", "speckle")
 
 
 class Target:
@@ -82,8 +84,12 @@ def baseline_values(
         values = model.spectra.class_means[card.class_index(class_name)]
     elif name == "spectrum":
         values = _given_spectrum(spectrum, card)
+    elif name in OF_A_CHIP:
+        raise InputError(
+            f"The baseline '{name}' is for scene classifiers; choose one of {', '.join(BASELINES)}."
+        )
     else:
-        raise InputError(f"There is no baseline '{name}' for pixels; choose one of {', '.join(BASELINES)}.")
+        raise InputError(f"There is no baseline '{name}'; choose one of {', '.join(BASELINES)}.")
     return model.network.prepare(values[None, :, None, None])[0, :, 0, 0]
 
 

@@ -425,7 +425,7 @@ def test_pixel_classifiers_refuse_what_is_for_chips(demo, spectral_model, folder
             explain(job, context)
 
     refused("classifies pixels, not chips; give a raster", scene=None, patches=folder_of_chips(PLACES))
-    refused("There is no baseline 'speckle' for pixels; choose one of zero", baseline="speckle")
+    refused("The baseline 'speckle' is for scene classifiers; choose one of zero", baseline="speckle")
     refused("'grad_cam' can't explain a pixel or patch classifier", explainer="grad_cam")
     refused("CHIP_FOLDER takes a raster per chip, and the model classifies", chip_folder=str(tmp_path / "o"))
 
