@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+from affine import Affine
 from rasterio.windows import Window
 
 from ..engine.jobs import AttributionJob
@@ -137,7 +138,7 @@ def _common_grid(grids: tuple[Grid, ...]) -> tuple[Grid, list[tuple[int, int]], 
     if width * height > _LARGEST_MOSAIC:
         reason = f"the rectangle around the chips has {width} x {height} pixels, more than 50 million"
         return column, places, reason
-    whole = Grid(width, height, first.crs, first.transform * first.transform.translation(left, top))
+    whole = Grid(width, height, first.crs, first.transform * Affine.translation(left, top))
     return whole, [(int(row) - top, int(col) - left) for col, row in corners], None
 
 

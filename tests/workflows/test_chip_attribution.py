@@ -449,3 +449,13 @@ def test_a_cancel_leaves_nothing_and_the_next_job_works(engine, folder_of_chips,
     assert (out / "town" / "1.tif").read_bytes() == b"an earlier map"
     assert engine.run(replace(job, explainer="saliency"))["numbers"]["CHIPS"] == 16
     assert len(list(out.rglob("*.tif"))) == 16 and (tmp_path / "out.json").exists()
+
+
+def test_maps_of_a_real_radar_tile_lie_on_the_tile(shared, save_chip_model, run, tmp_path) -> None:
+    tile = next((shared / "data" / "terramind_s1_s2_lulc" / "S1RTC").glob("*.tif"))
+    model = save_chip_model(patch_size=64)
+    made = run(tmp_path, scene=str(tile), model=model, explainer="guided_grad_cam", layer="layer2")
+    assert made.value["numbers"]["CHIPS"] == 36 and made.value["record"]["job"]["layer"] == "layer2"
+    with rasterio.open(made.job.attribution) as found, rasterio.open(tile) as scene:
+        assert (found.transform, found.crs, found.shape) == (scene.transform, scene.crs, scene.shape)
+        assert np.isfinite(found.read()).all()
