@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..engine.jobs import EvaluateExplainersJob
 from ..explainers.scores.bootstrap import Place
 from ..explainers.scores.complexity import encoder
+from ..models.card import SCENE_CLASSIFICATION
 from ..models.files import Model
 from ..rasters.outputs import Outputs
 from .chip_batches import stoppable
@@ -76,9 +77,10 @@ def _judge_all(
         for model, sample, baseline in zip(models, drawn, baselines)
     ]
     ticks.total = sum(judge.units() for judge in arguments)
+    things = "chips" if models[0].card.task == SCENE_CLASSIFICATION else "pixels"
     entries = []
     for name, model, sample, judge in zip(names_of_models(job.models), models, drawn, arguments):
-        text[0] = f"Scoring {len(job.explainers)} explainers of {name} on {len(sample)} {_things(job)}"
+        text[0] = f"Scoring {len(job.explainers)} explainers of {name} on {len(sample)} {things}"
         context.log(text[0])
         with workers(device) as pool, stoppable(judge.network, context):
             scores = judge.scores(pool)
@@ -100,10 +102,6 @@ class _Ticks:
             self._done += count
             share = min(self._done / self.total, 1.0)
         self._report(share)
-
-
-def _things(job: EvaluateExplainersJob) -> str:
-    return "chips" if job.patches else "chips or pixels"
 
 
 def _warn_of_flags(entries: list[Judged], context: Context) -> None:

@@ -6,7 +6,7 @@ batch holds as many as the memory allows, of one input or of several.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from torch import Tensor
 # (m, band or 1, y, x), or to an output (m,).
 Explain = Callable[[Tensor, Tensor], dict[str, Tensor]]
 Output = Callable[[Tensor, Tensor], Tensor]
-# From the number of an input to what is made for it, its first axis the copies.
-Copies = Callable[[int], Tensor]
+# From the number of an input to what is made for it, in pieces whose first axis is the copies.
+Copies = Callable[[int], Iterable[Tensor]]
+# Copies that are made at a time.
+PIECE = 16
 
 
 def in_batches(
@@ -27,24 +29,40 @@ def in_batches(
 
     `check` is called before each batch and may raise to stop.
     """
-    waiting: list[Tensor] = []
-    members: list[Tensor] = []
+    waiting, members = [], []
+    left = 0
     for number in range(count):
-        made = copies(number)
-        waiting.append(made)
-        members.append(torch.full((len(made),), number, device=made.device))
-        if number + 1 < count and sum(map(len, waiting)) < batch:
-            continue
-        for values, of in zip(torch.cat(waiting).split(batch), torch.cat(members).split(batch)):
-            check()
-            yield values, of
-        waiting, members = [], []
+        for made in copies(number):
+            waiting.append(made)
+            members.append(torch.full((len(made),), number, device=made.device))
+            left += len(made)
+            if left >= batch:
+                values, of = torch.cat(waiting), torch.cat(members)
+                left %= batch
+                yield from _batches(values[: len(of) - left], of[: len(of) - left], batch, check)
+                waiting, members = [values[len(of) - left :]], [of[len(of) - left :]]
+    if left:
+        yield from _batches(torch.cat(waiting), torch.cat(members), batch, check)
+
+
+def _batches(
+    values: Tensor, of: Tensor, batch: int, check: Callable[[], None]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for pair in zip(values.split(batch), of.split(batch)):
+        check()
+        yield pair
+
+
+def pieces(count: int) -> Iterator[int]:
+    """Yield the sizes of the pieces that `count` copies are made in."""
+    for start in range(0, count, PIECE):
+        yield min(PIECE, count - start)
 
 
 def outputs(output: Output, x: Tensor, batch: int, check: Callable[[], None]) -> Tensor:
     """Return the output (n,) of the inputs themselves."""
-    pieces = in_batches(len(x), lambda number: x[number : number + 1], batch, check)
-    return torch.cat([output(values, of) for values, of in pieces])
+    batches = in_batches(len(x), lambda number: [x[number : number + 1]], batch, check)
+    return torch.cat([output(values, of) for values, of in batches])
 
 
 def random_of(seed: int, key: int) -> np.random.Generator:

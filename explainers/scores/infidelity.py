@@ -59,7 +59,7 @@ def square_removals(
 ) -> Copies:
     """Return masks (m, 1, side, side) of one square each, from `smallest` to half the side wide, anywhere."""
 
-    def removals(number: int) -> Tensor:
+    def removals(number: int) -> tuple[Tensor]:
         random = random_of(seed, keys[number])
         least = min(smallest, side)
         width = random.integers(least, max(least, side // 2), samples, endpoint=True)
@@ -70,7 +70,7 @@ def square_removals(
             low = torch.as_tensor(start, device=device)[:, None]
             return (place >= low) & (place < low + torch.as_tensor(size, device=device)[:, None])
 
-        return (inside(top, width)[:, :, None] & inside(left, width)[:, None, :])[:, None]
+        return ((inside(top, width)[:, :, None] & inside(left, width)[:, None, :])[:, None],)
 
     return removals
 
@@ -78,12 +78,12 @@ def square_removals(
 def band_removals(bands: int, samples: int, seed: int, keys: Sequence[int], device: str = "cpu") -> Copies:
     """Return masks (m, bands, 1, 1) of neighbouring bands, from one to half of them, anywhere."""
 
-    def removals(number: int) -> Tensor:
+    def removals(number: int) -> tuple[Tensor]:
         random = random_of(seed, keys[number])
         width = random.integers(1, max(1, bands // 2), samples, endpoint=True)
         first = random.integers(0, bands - width, endpoint=True)
         low, high = (torch.as_tensor(edge, device=device)[:, None] for edge in (first, first + width))
         place = torch.arange(bands, device=device)
-        return ((place >= low) & (place < high))[:, :, None, None]
+        return (((place >= low) & (place < high))[:, :, None, None],)
 
     return removals

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .copies import Output, in_batches, outputs
+from .copies import Output, outputs
 
 
 class Curves(NamedTuple):
@@ -39,7 +40,7 @@ def deletion_insertion(
     the baseline to x, the highest first. A unit's height is the sum of its values, or for `gradients`,
     whose sign is no evidence, of the absolute values; equal ones go in reading order. `output` is the
     softmax probability of the target wherever this project reports the areas. The curves have `steps` steps
-    (fewer where there are fewer units), straight between them; all explainers of an input go in one batch.
+    (fewer where there are fewer units), straight between them; batches hold copies of all explainers.
     """
     units = units.to(x.device)
     names = list(maps)
@@ -47,18 +48,19 @@ def deletion_insertion(
     changed = torch.linspace(0, count, min(steps, count) + 1, device=x.device).round().long()
     first = torch.stack([_places(maps[name], units, count, name not in gradients) for name in names], 1)
 
-    def copies(number: int) -> Tensor:
-        # (explainer, step, band or 1, y or 1, x or 1): what is among the units changed by then.
-        among = (first[number][:, None] < changed[1:-1, None])[..., units]
-        deleted = torch.where(among, baseline[number], x[number])
-        inserted = torch.where(among, x[number], baseline[number])
-        return torch.stack([deleted, inserted], 1).flatten(0, 2)
-
+    between = changed[1:-1]
+    # Every chip by every explainer, deleted and inserted, at every step between the ends.
+    shape = (len(x), len(names), 2, len(between))
+    found = []
+    for piece in torch.arange(math.prod(shape), device=x.device).split(batch):
+        check()
+        of, explainer, inserts, step = torch.unravel_index(piece, shape)
+        gone = first[of, explainer] < between[step, None]
+        mask = (gone ^ inserts.bool()[:, None])[:, units]
+        found.append(output(torch.where(mask, baseline[of], x[of]), of))
+    middle = torch.cat(found) if found else x.new_empty(0)
+    middle = middle.reshape(shape)
     ends = [outputs(output, values, batch, check)[:, None, None] for values in (x, baseline)]
-    batches = in_batches(len(x), copies, batch, check) if len(changed) > 2 else ()
-    between = [output(values, of) for values, of in batches]
-    middle = torch.cat(between) if between else ends[0].new_empty(0)
-    middle = middle.reshape(len(x), len(names), 2, len(changed) - 2)
     whole, empty = (end.expand(-1, len(names), 1) for end in ends)
     share = changed / count
     deletion = torch.trapezoid(torch.cat([whole, middle[:, :, 0], empty], 2), share)

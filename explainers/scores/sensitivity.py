@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .copies import Copies, Explain, in_batches, random_of
+from .copies import Copies, Explain, in_batches, pieces, random_of
 
 
 class Sensitivity(NamedTuple):
@@ -64,10 +64,11 @@ def uniform_copies(x: Tensor, radius: float | Tensor, samples: int, seed: int, k
     """
     width = torch.as_tensor(radius, dtype=x.dtype, device=x.device).reshape(-1, 1, 1)
 
-    def copies(number: int) -> Tensor:
-        shape = (samples, *x.shape[1:])
-        noise = random_of(seed, keys[number]).uniform(-1, 1, shape)
-        return x[number] + width * torch.as_tensor(noise, dtype=x.dtype, device=x.device)
+    def copies(number: int) -> Iterator[Tensor]:
+        random = random_of(seed, keys[number])
+        for size in pieces(samples):
+            noise = random.uniform(-1, 1, (size, *x.shape[1:]))
+            yield x[number] + width * torch.as_tensor(noise, dtype=x.dtype, device=x.device)
 
     return copies
 
@@ -83,11 +84,14 @@ def speckled_copies(
     amplitude, by its root.
     """
 
-    def copies(number: int) -> Tensor:
-        drawn = random_of(seed, keys[number]).gamma(looks, 1 / looks, (samples, *raw.shape[1:]))
-        speckle = torch.as_tensor(np.maximum(drawn, 1e-12), dtype=raw.dtype, device=raw.device)
-        if values == "db":
-            return prepare(raw[number] + 10 * speckle.log10())
-        return prepare(raw[number] * (speckle if values == "power" else speckle.sqrt()))
+    def copies(number: int) -> Iterator[Tensor]:
+        random = random_of(seed, keys[number])
+        for size in pieces(samples):
+            drawn = random.gamma(looks, 1 / looks, (size, *raw.shape[1:]))
+            speckle = torch.as_tensor(np.maximum(drawn, 1e-12), dtype=raw.dtype, device=raw.device)
+            if values == "db":
+                yield prepare(raw[number] + 10 * speckle.log10())
+            else:
+                yield prepare(raw[number] * (speckle if values == "power" else speckle.sqrt()))
 
     return copies

@@ -23,6 +23,7 @@ from explanation_layers.explainers.scores.complexity import (
     histogram_entropy,
     png_bytes,
 )
+from explanation_layers.explainers.scores.copies import PIECE, Copies
 from explanation_layers.explainers.scores.infidelity import band_removals, infidelity, square_removals
 from explanation_layers.explainers.scores.localisation import bright_return, localisation, share_inside
 from explanation_layers.explainers.scores.perturbation import bands, blocks, deletion_insertion
@@ -48,6 +49,11 @@ def weight() -> Tensor:
 def linear(weight: Tensor):
     """The output of a linear model."""
     return lambda values, of: (values * weight).sum((1, 2, 3)) + 1
+
+
+def made(copies: Copies, number: int) -> Tensor:
+    """All that is made of one input."""
+    return torch.cat(tuple(copies(number)))
 
 
 def all_scores(x: Tensor, weight: Tensor, keys: range, batch: int) -> list[Tensor]:
@@ -90,7 +96,13 @@ def test_the_same_seed_gives_the_same_numbers(x: Tensor, weight: Tensor) -> None
     once, again = (all_scores(x, weight, range(3), 50) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(once, again))
     other = uniform_copies(x, 0.1, 4, 1, range(3))
-    assert not torch.equal(other(0), uniform_copies(x, 0.1, 4, 0, range(3))(0))
+    assert not torch.equal(made(other, 0), made(uniform_copies(x, 0.1, 4, 0, range(3)), 0))
+
+
+def test_pieces_are_drawn_as_if_at_once(x: Tensor) -> None:
+    many = made(uniform_copies(x, 0.1, 3 * PIECE + 1, 0, range(3)), 2)
+    assert len(many) == 3 * PIECE + 1 and len(many.flatten(1).unique(dim=0)) == len(many)
+    assert torch.equal(many[: PIECE - 1], made(uniform_copies(x, 0.1, PIECE - 1, 0, range(3)), 2))
 
 
 def test_cancelling_between_batches(x: Tensor) -> None:
@@ -101,7 +113,7 @@ def test_cancelling_between_batches(x: Tensor) -> None:
         raise Stop
 
     with pytest.raises(Stop):
-        sensitivity(lambda values, of: {"a": values}, {"a": x}, lambda i: x[i : i + 1], 1, check)
+        sensitivity(lambda values, of: {"a": values}, {"a": x}, lambda i: [x[i : i + 1]], 1, check)
 
 
 # Sensitivity
@@ -122,14 +134,14 @@ def test_a_constant_explainer_is_stable_and_flagged(x: Tensor) -> None:
 def test_the_identity_moves_as_its_input_does(x: Tensor) -> None:
     copies = uniform_copies(x, 0.02, 5, 0, range(3))
     scores = sensitivity(lambda values, of: {"same": values}, {"same": x}, copies, 100)["same"]
-    moved = torch.stack([(copies(i) - x[i]).flatten(1).norm(dim=1) / x[i].norm() for i in range(3)])
+    moved = torch.stack([(made(copies, i) - x[i]).flatten(1).norm(dim=1) / x[i].norm() for i in range(3)])
     assert torch.allclose(scores.maximum, moved.max(1).values)
     assert torch.allclose(scores.average, moved.mean(1))
 
 
 def test_uniform_copies_stay_within_the_radius_of_each_band(x: Tensor) -> None:
     radius = torch.tensor([0.02, 0.5])
-    off = (uniform_copies(x, radius, 200, 0, range(3))(1) - x[1]).abs().amax((0, 2, 3))
+    off = (made(uniform_copies(x, radius, 200, 0, range(3)), 1) - x[1]).abs().amax((0, 2, 3))
     assert (off <= radius * 1.0001).all() and (off > 0.95 * radius).all()
 
 
@@ -139,7 +151,8 @@ def test_speckle_is_that_of_its_looks_in_power(values: str) -> None:
     power = {"power": lambda v: v, "amplitude": lambda v: v**2, "as_is": lambda v: v**2,
              "db": lambda v: 10 ** (v / 10)}[values]  # fmt: skip
     raw = torch.full((1, 1, 40, 40), level)
-    speckle = power(speckled_copies(raw, values, lambda v: v, 4.4, 30, 0, [7])(0)) / power(raw[0])
+    copies = speckled_copies(raw, values, lambda v: v, 4.4, 30, 0, [7])
+    speckle = power(made(copies, 0)) / power(raw[0])
     assert float(speckle.mean()) == pytest.approx(1, abs=0.01)
     assert 1 / float(speckle.var()) == pytest.approx(4.4, rel=0.05)
 
@@ -161,16 +174,16 @@ def test_contributions_of_a_linear_model_are_faithful(x: Tensor, weight: Tensor,
 
 
 def test_removals_are_squares_of_all_sizes_and_spans_of_bands() -> None:
-    squares = square_removals(20, 300, 0, [0])(0)
+    squares = made(square_removals(20, 300, 0, [0]), 0)
     assert squares.shape == (300, 1, 20, 20)
     rows, cols = squares.any(3).sum(2), squares.any(2).sum(2)
     assert torch.equal(rows, cols) and torch.equal((rows * cols).flatten(), squares.sum((1, 2, 3)))
     assert (int(rows.min()), int(rows.max())) == (5, 10)
-    spans = band_removals(12, 300, 0, [0])(0)
+    spans = made(band_removals(12, 300, 0, [0]), 0)
     widths = spans.sum(1).flatten()
     assert spans.shape == (300, 12, 1, 1) and (int(widths.min()), int(widths.max())) == (1, 6)
     assert ((spans[:, 1:] & ~spans[:, :-1]).sum(1) + spans[:, :1].sum(1) == 1).all()
-    assert band_removals(1, 3, 0, [0])(0).all() and square_removals(1, 3, 0, [0])(0).all()
+    assert all(made(make(1, 3, 0, [0]), 0).all() for make in (band_removals, square_removals))
 
 
 # Deletion and insertion

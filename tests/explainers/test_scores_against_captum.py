@@ -54,7 +54,7 @@ def test_sensitivity_of_all_methods_at_once(network: nn.Module, x: Tensor, batch
 
     copies = uniform_copies(x, 0.05, DRAWS, seed=1, keys=range(len(x)))
     ours = sensitivity(explain, explain(x, torch.arange(len(x))), copies, batch)
-    stored = torch.cat([copies(number) for number in range(len(x))])
+    stored = torch.cat([piece for number in range(len(x)) for piece in copies(number)])
     for name, method in methods.items():
 
         def theirs_of(values: Tensor | tuple, target: Tensor, method: Callable = method) -> tuple[Tensor]:
@@ -75,7 +75,7 @@ def test_sensitivity_of_zero_maps_is_captums_and_flagged(x: Tensor) -> None:
 
     copies = uniform_copies(x, 0.05, DRAWS, seed=1, keys=range(len(x)))
     ours = sensitivity(explain, explain(x, torch.arange(len(x))), copies, 100)["dead"]
-    stored = torch.cat([copies(number) for number in range(len(x))])
+    stored = torch.cat([piece for number in range(len(x)) for piece in copies(number)])
 
     def theirs_of(values: Tensor | tuple) -> tuple[Tensor]:
         values = values[0] if isinstance(values, tuple) else values
@@ -98,7 +98,7 @@ def test_infidelity(network: nn.Module, x: Tensor, of_contributions: bool, batch
     removals = square_removals(SIDE, DRAWS, seed=2, keys=range(len(x)), smallest=2)
     gradients = set() if of_contributions else set(maps)
     ours = infidelity(output, x, baseline, maps, gradients, removals, batch)
-    masks = torch.cat([removals(number) for number in range(len(x))])
+    masks = torch.cat([piece for number in range(len(x)) for piece in removals(number)])
 
     def perturb(values: Tensor) -> tuple[Tensor, Tensor]:
         hidden = torch.where(masks, baseline[:1], values)

@@ -164,7 +164,7 @@ def test_scores_are_those_of_the_sample_drawn(job: EvaluateExplainersJob, chip_m
         return (saliency.attribute(values.clone().requires_grad_(), target=target).contiguous(),)
 
     copies = uniform_copies(x, job.radius, job.samples, job.seed, sample.keys)
-    stored = torch.cat([copies(number) for number in range(len(x))])
+    stored = torch.cat([piece for number in range(len(x)) for piece in copies(number)])
     theirs = sensitivity_max(
         explain, x, perturb_func=lambda inputs: stored, n_perturb_samples=job.samples, target=target
     )
