@@ -16,7 +16,7 @@ from .class_rasters import category_names, class_raster_on
 from .errors import InputError
 from .features import read_features
 from .grid import Grid, as_text
-from .labels import _MOST_CLASSES, _class_name, _names_of_numbers, _order, _whole_numbers
+from .labels import MOST_CLASSES, class_name, class_order, names_of_numbers, whole_numbers
 from .scene import Scene
 from .tiles import plan_tiles
 
@@ -38,7 +38,7 @@ def chips_of_features(scene: Scene, path: str, side: int) -> ChipSet:
     """
     _check_side(scene, side)
     features = read_features(path)
-    classes = [_class_name(feature.properties.get("class")) for feature in features.features]
+    classes = [class_name(feature.properties.get("class")) for feature in features.features]
     labelled = any(name is not None for name in classes)
     transform = features.transform_of(scene.grid)
     found: dict[_Corner, set[str | None]] = defaultdict(set)
@@ -87,12 +87,12 @@ def chips_of_class_raster(
                 stored = dataset.read(1, window=tile, masked=True)
                 labelled = ~np.ma.getmaskarray(stored) & np.isfinite(stored.data)
                 labelled &= stored.data != unlabelled_value
-                values = _whole_numbers(path, stored.data[labelled])
+                values = whole_numbers(path, stored.data[labelled])
                 numbers, indices = np.unique(values, return_inverse=True)
                 known.update(numbers.tolist())
-                if len(known) > _MOST_CLASSES:
+                if len(known) > MOST_CLASSES:
                     raise InputError(
-                        f"{path} holds more than {_MOST_CLASSES} values; choose a raster of classes."
+                        f"{path} holds more than {MOST_CLASSES} values; choose a raster of classes."
                     )
                 if numbers.size:
                     found |= _cells_of_one_class(labelled, numbers, indices, tile, side, share)
@@ -104,7 +104,7 @@ def chips_of_class_raster(
             "choose a smaller PATCH_SIZE or other labels."
         )
     used = sorted(set(found.values()))
-    names = dict(zip(used, _names_of_numbers(used, category_names(path))))
+    names = dict(zip(used, names_of_numbers(used, category_names(path))))
     warning = f"The labels in {path} are on another grid; each pixel of the scene got the nearest one."
     placed: dict[_Corner, str | None] = {corner: names[number] for corner, number in found.items()}
     return _chip_set(scene, side, placed, (warning,) if resampled else (), tuple(names.values()))
@@ -128,7 +128,7 @@ def _chip_set(
     names: tuple[str, ...] = (),
 ) -> ChipSet:
     """Return the chips in order; without `names` the classes are sorted as those of labels are."""
-    names = names or tuple(sorted({name for name in placed.values() if name is not None}, key=_order))
+    names = names or tuple(sorted({name for name in placed.values() if name is not None}, key=class_order))
     numbers: dict[str | None, int] = {None: -1, **{name: index for index, name in enumerate(names)}}
     chips = tuple(
         Chip(scene.path, row, col, numbers[placed[row, col]], f"row {row}, column {col}")

@@ -13,7 +13,7 @@ from rasterio.windows import Window
 
 from .errors import InputError
 from .grid import Grid
-from .labels import _order
+from .labels import class_order
 from .scene import Band, Scene, open_scene
 from .tiles import plan_tiles
 
@@ -146,7 +146,7 @@ def _list_rasters(folder: str) -> tuple[dict[str, int], tuple[str, ...], list[st
     if not os.path.isdir(folder):
         raise InputError(f"There is no folder {folder}; choose the folder of the chips.")
     files, folders = _entries(folder)
-    folders.sort(key=lambda path: _order(os.path.basename(path)))
+    folders.sort(key=lambda path: class_order(os.path.basename(path)))
     if not folders:
         if not files:
             raise InputError(f"The folder {folder} holds no raster; choose the folder of the chips.")

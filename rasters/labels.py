@@ -17,7 +17,7 @@ from .tiles import plan_tiles
 
 _BLOCK = 1024
 # More classes than this are a sign of measured values.
-_MOST_CLASSES = 1000
+MOST_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ def read_label_features(path: str, grid: Grid) -> LabelledPixels:
     Raises InputError where no pixel is labelled.
     """
     features = read_features(path)
-    names_of_features = [_class_name(feature.properties.get("class")) for feature in features.features]
+    names_of_features = [class_name(feature.properties.get("class")) for feature in features.features]
     if not any("class" in feature.properties for feature in features.features):
         raise InputError(
             f"The labels in {path} have no field 'class'; choose the field that holds the class."
         )
-    names = sorted({name for name in names_of_features if name is not None}, key=_order)
+    names = sorted({name for name in names_of_features if name is not None}, key=class_order)
     if not names:
         raise InputError(f"No label in {path} has a class; fill in the field, or choose another field.")
     keys, classes, outside, empty = _covered_pixels(features, names_of_features, names, grid)
@@ -92,11 +92,11 @@ def read_label_raster(path: str, grid: Grid, unlabelled_value: int = 0) -> Label
                 labelled = ~np.ma.getmaskarray(stored) & np.isfinite(stored.data)
                 labelled &= stored.data != unlabelled_value
                 rows, columns = np.nonzero(labelled)
-                values = _whole_numbers(path, stored.data[labelled])
+                values = whole_numbers(path, stored.data[labelled])
                 known.update(np.unique(values).tolist())
-                if len(known) > _MOST_CLASSES:
+                if len(known) > MOST_CLASSES:
                     raise InputError(
-                        f"{path} holds more than {_MOST_CLASSES} values; choose a raster of classes."
+                        f"{path} holds more than {MOST_CLASSES} values; choose a raster of classes."
                     )
                 keys.append((rows + block.row_off) * np.int64(grid.width) + columns + block.col_off)
                 numbers.append(values)
@@ -115,7 +115,7 @@ def read_label_raster(path: str, grid: Grid, unlabelled_value: int = 0) -> Label
         rows=key[order] // grid.width,
         cols=key[order] % grid.width,
         classes=classes.astype(np.int64),
-        names=_names_of_numbers(used.tolist(), category_names(path)),
+        names=names_of_numbers(used.tolist(), category_names(path)),
         warnings=(warning,) if resampled else (),
     )
 
@@ -164,7 +164,8 @@ def _without_contested(keys: np.ndarray, classes: np.ndarray) -> tuple[np.ndarra
     return pixels[clear], classes[first[clear]], int(np.count_nonzero(~clear))
 
 
-def _whole_numbers(path: str, values: np.ndarray) -> np.ndarray:
+def whole_numbers(path: str, values: np.ndarray) -> np.ndarray:
+    """Return values as int64; InputError where one is no whole number, so that `path` holds no classes."""
     broken = values[(values != np.round(values)) | (np.abs(values) > 2**53)]
     if broken.size:
         raise InputError(
@@ -173,7 +174,7 @@ def _whole_numbers(path: str, values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _names_of_numbers(numbers: list[int], categories: dict[int, str]) -> tuple[str, ...]:
+def names_of_numbers(numbers: list[int], categories: dict[int, str]) -> tuple[str, ...]:
     """Return a name per class number; classes that share a name are told apart by their number."""
     names = [categories.get(number, f"class {number}") for number in numbers]
     if len(set(names)) < len(names):
@@ -181,7 +182,8 @@ def _names_of_numbers(numbers: list[int], categories: dict[int, str]) -> tuple[s
     return tuple(names)
 
 
-def _class_name(value: object) -> str | None:
+def class_name(value: object) -> str | None:
+    """Return the name that a field's value stands for, None where it is empty; 1.0 and 1 are one class."""
     if isinstance(value, float):
         if math.isnan(value):
             return None
@@ -189,7 +191,7 @@ def _class_name(value: object) -> str | None:
     return str(value).strip() or None if value is not None else None
 
 
-def _order(name: str) -> tuple[bool, float, str]:
+def class_order(name: str) -> tuple[bool, float, str]:
     """Sort numbers by value, before other names."""
     try:
         number = float(name)
