@@ -28,8 +28,9 @@ from .context import Context
 from .devices import resolve_device, workers
 from .explainer_options import options_of
 from .fitting import check_has_data, no_data
+from .merge import Plan, merge_weights, merged
 from .record import lineage_tags, run_record, stage_records, written_paths
-from .slide import Chips, Plan, merge_weights, merged
+from .slide import Chips
 from .targets import OF_A_CHIP, Target, baseline_spectrum, model_units
 from .tiling import in_order, within
 

@@ -16,7 +16,8 @@ from ..rasters.scene import Scene
 from .chip_batches import CHIPS_AT_ONCE, batches_ahead, chips_within, has_say, prepared, stoppable
 from .context import Context
 from .devices import workers
-from .slide import Chips, Plan, Slide, merge_weights, merged
+from .merge import Plan, merge_weights, merged
+from .slide import Chips, Slide
 
 
 class Votes(NamedTuple):

@@ -27,7 +27,8 @@ from explanation_layers.rasters.errors import InputError
 from explanation_layers.workflows.attribution import explain
 from explanation_layers.workflows.chip_baselines import chip_baseline
 from explanation_layers.workflows.context import Context
-from explanation_layers.workflows.slide import merge_weights, starts
+from explanation_layers.workflows.merge import merge_weights
+from explanation_layers.workflows.slide import starts
 
 SIDE = 16
 OUTPUTS = ("attribution", "saliency")

@@ -16,7 +16,8 @@ from explanation_layers.models.files import Model, load_model
 from explanation_layers.rasters.errors import Cancelled, InputError
 from explanation_layers.workflows.classify import classify
 from explanation_layers.workflows.context import Context
-from explanation_layers.workflows.slide import merge_weights, starts
+from explanation_layers.workflows.merge import merge_weights
+from explanation_layers.workflows.slide import starts
 
 SIDE = 16
 

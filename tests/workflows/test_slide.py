@@ -15,7 +15,8 @@ from rasterio.windows import Window
 
 from explanation_layers.rasters.errors import InputError
 from explanation_layers.rasters.grid import Grid
-from explanation_layers.workflows.slide import Chips, Merge, Plan, Slide, merge_weights, merged, starts
+from explanation_layers.workflows.merge import Merge, Plan, merge_weights, merged
+from explanation_layers.workflows.slide import Chips, Slide, starts
 
 
 @dataclass
