@@ -80,12 +80,12 @@ class Judge:
     ) -> None:  # fmt: skip
         self.job, self.sample, self.tick, self.check = job, sample, tick, check
         self.names = tuple(job.explainers)
-        self.network = model.network.to(device)
         self.options = options_of(job, model)
+        self.network = model.network.to(device)
         self.several = Several(self.names, self.network, self.options)
         self.batch = min(self.several.batch_size, CHIPS_AT_ONCE)
         self.forward_batch = min(_FORWARD * self.batch, _MOST_FORWARD)
-        self.x = self.network.prepare(sample.raw).to(device)
+        self.x = self.network.prepare(sample.raw.to(device))
         self.baseline = baseline(self.x)
         self.device = device
 
@@ -115,17 +115,10 @@ class Judge:
             for name, shown_maps in self._maps(self.several, list(shown), pool).items()
         }
         return ModelScores(
-            self.names,
-            values,
-            zero,
-            constant,
-            found,
-            seconds,
-            predicted.cpu().numpy(),
-            shown,
-            self.x[list(shown)].cpu().numpy(),
-            maps,
-        )
+            names=self.names, values=values, zero=zero, constant=constant, stages=found, seconds=seconds,
+            predicted=predicted.cpu().numpy(), shown=shown, maps=maps,
+            inputs=self.x[list(shown)].cpu().numpy(),
+        )  # fmt: skip
 
     def units(self) -> int:
         """Return how many copies are explained in all, for the progress."""
@@ -190,7 +183,7 @@ class Judge:
 
     def _speckled(self, group: range, keys: list[int]) -> Copies:
         raw = self.sample.raw[group.start : group.stop].to(self.device)
-        assert isinstance(self.network, SceneNetwork)
+        assert isinstance(self.network, SceneNetwork)  # as `speckles` says
         return speckled_copies(
             raw, self.network.values, self.network.prepare, self.job.speckle_looks, self.job.samples,
             self.job.seed + 1, keys,
@@ -236,7 +229,8 @@ class Judge:
         names = ("png_kb", "figure_kb", "shuffled_ratio", "entropy_bits", "gini")
         for name in self.names:
             self.check()
-            scores = torch.tensor([complexity(values, key) for values, key in zip(maps[name], keys)])
+            signed = self.several.explainers[name].signed
+            scores = torch.tensor([complexity(values, signed, key) for values, key in zip(maps[name], keys)])
             found[name] |= dict(zip(names, scores.T))
 
     def _add_places(self, found: dict, x: Tensor, maps: dict[str, Tensor], group: range) -> None:
