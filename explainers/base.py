@@ -71,11 +71,13 @@ class Explainer:
 
     A target is given as `weights` (n, class): the explained output is the weighted sum of the logits.
     Inputs `x` (n, band, s, s) and `baseline` (same shape) are at the network's prepared values.
-    `contributions` is False where the values are no parts of the output, so that they have no residual.
+    `contributions` is False where the values are no parts of the output, so that they have no residual;
+    `signed` where none can be negative; `per_band` where there is one map for all bands.
     """
 
     uses_baseline: ClassVar[bool] = True
     contributions: ClassVar[bool] = True
+    signed: ClassVar[bool] = True
     per_band: ClassVar[bool] = True
 
     def __init__(self, network: Network, options: Options) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..models.networks import PatchNetwork
 from .base import Attribution, Explainer
 from .secant import Paths, pulled_back
 
 
 class DeepLift(Explainer):
     """One secant from baseline to input; Shrikumar et al. 2017, arXiv:1704.02685, rescale rule."""
+
+    network: PatchNetwork
 
     def attribute(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Attribution:
         ends = torch.tensor([0.0, 1.0])

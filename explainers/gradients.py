@@ -32,6 +32,8 @@ class PassExplainer(Explainer):
 class Saliency(PassExplainer):
     """Absolute gradient; Simonyan, Vedaldi & Zisserman 2013, arXiv:1312.6034."""
 
+    signed: ClassVar[bool] = False
+
     def values(self, passes: Passes) -> Tensor:
         return passes.gradient.abs()
 
@@ -71,6 +73,7 @@ class GradCam(PassExplainer):
     One map for all bands, above 0, enlarged bilinearly to the input.
     """
 
+    signed: ClassVar[bool] = False
     per_band: ClassVar[bool] = False
 
     def values(self, passes: Passes) -> Tensor:

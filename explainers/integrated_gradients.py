@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.files import Network
 from ..models.networks import PatchNetwork
 from .base import Attribution, Explainer, Options, batches, patches_at
 from .class_sums import class_sums
@@ -48,7 +49,9 @@ class IntegratedGradients(Explainer):
     least in the end.
     """
 
-    def __init__(self, network: PatchNetwork, options: Options) -> None:
+    network: PatchNetwork
+
+    def __init__(self, network: Network, options: Options) -> None:
         super().__init__(network, options)
         self.mesh = PathMesh()
         self.first = self._first_choices()[-1]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..models.networks import PatchNetwork
+from ..models.files import Network
 from .base import Attribution, Explainer, Options, TileAttribution
 
 Window = tuple[slice, slice, slice]
@@ -114,6 +114,6 @@ class Occlusion(Explainer):
 class BandAblation(Occlusion):
     """Change of the output when one band of the whole patch is replaced by the baseline."""
 
-    def __init__(self, network: PatchNetwork, options: Options) -> None:
+    def __init__(self, network: Network, options: Options) -> None:
         options = replace(options, occlusion_window=0, occlusion_bands=1, occlusion_stride=0)
         super().__init__(network, options)

@@ -12,12 +12,14 @@ A network is three parts, which the explainers rely on:
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from .relus import RuledReLU
+
+Module = TypeVar("Module", bound=nn.Module)
 
 NORMALISATIONS = ("none", "standard", "per_pixel")
 
@@ -197,8 +199,11 @@ SMALLEST_PATCH = {"spectral_cnn": 1, "spatial_cnn": 1, "hybrid_cnn": 9}
 
 def build(architecture: str, **options: Any) -> PatchNetwork:
     """Make the network `architecture` with fresh weights; KeyError where the name is unknown."""
-    network = ARCHITECTURES[architecture](**options)
-    # Convolutions run up to twice as fast with the channels last in memory.
+    return with_channels_last(ARCHITECTURES[architecture](**options))
+
+
+def with_channels_last(network: Module) -> Module:
+    """Put the channels of all weights last in memory, with which convolutions run up to twice as fast."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for weight in network.parameters():
         weight.data = weight.data.contiguous(memory_format=formats.get(weight.dim(), torch.contiguous_format))

@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .networks import with_channels_last
 from .relus import followed
 
 # Kind of block and blocks per stage.
@@ -82,7 +83,7 @@ class SceneNetwork(nn.Module):
         """Return a copy for evaluation: batch norms folded, every ReLU its own, taps after all stages."""
         copied = copy.copy(self)
         copied._modules = dict(self._modules)
-        copied.trunk = followed(self.trunk, STAGES).to(memory_format=torch.channels_last)
+        copied.trunk = with_channels_last(followed(self.trunk, STAGES))
         return copied.eval().requires_grad_(False)
 
     def _filtered(self, x: Tensor) -> Tensor:
@@ -113,5 +114,4 @@ def build_scene_network(
         block, list(layers), [64, 128, 256, 512], spatial_dims=2, n_input_channels=bands, conv1_t_size=7,
         conv1_t_stride=2, num_classes=classes, bias_downsample=False,
     )  # fmt: skip
-    trunk = trunk.to(memory_format=torch.channels_last)
-    return SceneNetwork(trunk, bands, classes, patch_size, values, speckle_filter, looks)
+    return SceneNetwork(with_channels_last(trunk), bands, classes, patch_size, values, speckle_filter, looks)

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..explainers.registry import explainers_of
 from ..explainers.scores.complexity import scaled_to_picture
 from .evaluation_metrics import readable
 from .evaluation_table import Judged
@@ -66,7 +67,7 @@ def _draw(axes, entry: Judged, row: int, column: int) -> None:  # type: ignore[n
     else:
         summed = values.astype(np.float64).sum(0)
         if column:
-            signed = bool((summed < 0).any())
+            signed = explainers_of(entry.model.network)[name].signed
             axes.imshow(
                 scaled_to_picture(summed), cmap="RdBu_r" if signed else "inferno",
                 vmin=-1 if signed else 0, vmax=1, interpolation="nearest",

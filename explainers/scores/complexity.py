@@ -1,10 +1,10 @@
 """How much there is to see in a map: the size of its picture, its entropy, and how few pixels hold it.
 
-The picture: values summed over the bands (of a single pixel: its bands in a row); where one is negative,
-scaled symmetrically, so that 0 is mid-gray, by the 98th percentile of the absolute values, else from 0 to
-that percentile (by the largest value where the percentile is 0); clipped, rounded to 8 bits. Its file: PNG
-of the map's own size, gray, zlib level 9, no metadata. For comparison with figures: colours, enlarged to
-400 x 400 without smoothing.
+The picture: values summed over the bands (of a single pixel: its bands in a row); of a method that can be
+negative, scaled symmetrically, so that 0 is mid-gray, by the 98th percentile of the absolute values; of
+another, from 0 to that percentile (by the largest value where the percentile is 0); clipped, rounded to 8
+bits. Its file: PNG of the map's own size, gray, zlib level 9, no metadata. For comparison with figures:
+colours, enlarged to 400 x 400 without smoothing.
 "XAI entropy" as file size: Samek et al. 2020, arXiv:2003.07631; sizes hold for one encoder only.
 """
 
@@ -33,32 +33,32 @@ class Complexity(NamedTuple):
     gini: float
 
 
-def complexity(values: Tensor, seed: int = 0) -> Complexity:
-    """Return the complexity of a map (band, y, x); `seed` shuffles."""
+def complexity(values: Tensor, signed: bool, seed: int = 0) -> Complexity:
+    """Return the complexity of a map (band, y, x) of a method that can be negative or not; `seed` shuffles."""
     single = values.shape[1:] == (1, 1)
     summed = (values[:, :, 0].T if single else values.sum(0)).double().cpu().numpy()
-    picture = gray_picture(summed)
+    picture = gray_picture(summed, signed)
     size = png_bytes(picture)
     shuffled = np.random.default_rng(seed).permutation(picture.ravel()).reshape(picture.shape)
     return Complexity(
         gray_kb=size / 1024,
-        figure_kb=png_bytes(figure_picture(summed)) / 1024,
+        figure_kb=png_bytes(figure_picture(summed, signed)) / 1024,
         shuffled_ratio=size / png_bytes(shuffled),
         entropy=histogram_entropy(picture),
         gini=gini(values),
     )
 
 
-def gray_picture(values: np.ndarray) -> np.ndarray:
+def gray_picture(values: np.ndarray, signed: bool) -> np.ndarray:
     """Return values (y, x) as uint8; see the module's text."""
     scaled = scaled_to_picture(values)
-    return np.round(255 * ((scaled + 1) / 2 if (values < 0).any() else scaled)).astype(np.uint8)
+    return np.round(255 * ((scaled + 1) / 2 if signed else scaled)).astype(np.uint8)
 
 
-def figure_picture(values: np.ndarray) -> np.ndarray:
+def figure_picture(values: np.ndarray, signed: bool) -> np.ndarray:
     """Return values (y, x) in colours, uint8 (400, 400, 3): blue over white to red, or black to yellow."""
-    gray = Image.fromarray(gray_picture(values)).resize((_FIGURE_SIDE,) * 2, Image.Resampling.NEAREST)
-    return _colours("RdBu_r" if (values < 0).any() else "inferno")[np.asarray(gray)]
+    gray = Image.fromarray(gray_picture(values, signed)).resize((_FIGURE_SIDE,) * 2, Image.Resampling.NEAREST)
+    return _colours("RdBu_r" if signed else "inferno")[np.asarray(gray)]
 
 
 def scaled_to_picture(values: np.ndarray) -> np.ndarray:

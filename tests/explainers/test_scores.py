@@ -231,15 +231,15 @@ def test_a_single_unit_leaves_a_straight_line(x: Tensor) -> None:
 
 def test_pictures_of_signed_and_unsigned_maps() -> None:
     signed = np.linspace(-1, 1, 101)[None]
-    assert gray_picture(signed)[0, 50] == 128 and gray_picture(signed).min() == 0
-    assert gray_picture(signed).max() == 255
+    assert gray_picture(signed, True)[0, 50] == 128 and gray_picture(signed, True).min() == 0
+    assert gray_picture(signed, True).max() == 255
     unsigned = np.linspace(0, 1, 101)[None]
-    assert gray_picture(unsigned)[0, 0] == 0
+    assert gray_picture(unsigned, False)[0, 0] == 0
     # The 98th percentile is white already.
-    assert (gray_picture(unsigned)[0] == 255).sum() == 3
+    assert (gray_picture(unsigned, False)[0] == 255).sum() == 3
     sparse = np.zeros((10, 10))
     sparse[4, 4] = 1e-9
-    assert gray_picture(sparse).max() == 255 and gray_picture(0 * sparse).max() == 0
+    assert gray_picture(sparse, False).max() == 255 and gray_picture(0 * sparse, False).max() == 0
 
 
 def test_the_file_is_a_gray_png_of_the_maps_own_size_without_metadata() -> None:
@@ -264,18 +264,18 @@ def test_sizes_of_known_pictures() -> None:
 def test_complexity_of_a_smooth_map_and_of_noise() -> None:
     ramp = torch.linspace(0, 1, 2500).reshape(1, 50, 50)
     noise = torch.rand(1, 50, 50, generator=torch.Generator().manual_seed(0))
-    smooth, rough = complexity(ramp), complexity(noise)
+    smooth, rough = complexity(ramp, True), complexity(noise, True)
     assert smooth.gray_kb < 0.5 * rough.gray_kb and smooth.figure_kb < rough.figure_kb
     assert smooth.shuffled_ratio < 0.5 and rough.shuffled_ratio == pytest.approx(1, abs=0.05)
     assert smooth.entropy == pytest.approx(rough.entropy, abs=0.2)
-    assert complexity(ramp) == complexity(ramp)
-    assert figure_picture(noise[0].numpy()).shape == (400, 400, 3)
+    assert complexity(ramp, True) == complexity(ramp, True)
+    assert figure_picture(noise[0].numpy(), True).shape == (400, 400, 3)
 
 
 def test_a_single_pixel_is_pictured_by_its_bands() -> None:
     spectrum = torch.rand(200, 1, 1, generator=torch.Generator().manual_seed(0))
-    assert complexity(spectrum) == complexity(spectrum[:, 0, 0][None, None])
-    assert complexity(spectrum).entropy > 5
+    assert complexity(spectrum, True) == complexity(spectrum[:, 0, 0][None, None], True)
+    assert complexity(spectrum, True).entropy > 5
 
 
 def test_entropy_and_gini_of_known_maps() -> None:
