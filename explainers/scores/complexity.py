@@ -34,7 +34,7 @@ class Complexity(NamedTuple):
 
 
 def complexity(values: Tensor, signed: bool, seed: int = 0) -> Complexity:
-    """Return the complexity of a map (band, y, x) of a method that can be negative or not; `seed` shuffles."""
+    """Return the complexity of a map (band, y, x) of a method that can be negative or not; by a seed."""
     single = values.shape[1:] == (1, 1)
     summed = (values[:, :, 0].T if single else values.sum(0)).double().cpu().numpy()
     picture = gray_picture(summed, signed)
