@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 from collections.abc import Callable
 
@@ -42,22 +41,19 @@ def evaluate(job: EvaluateExplainersJob, context: Context) -> dict:
         entries = _judge_all(job, context, models, drawn, baselines, device)
         _warn_of_flags(entries, context)
         overall = ranking_of([entry.scores for entry in entries], job.seed)
-        context.progress(_SCORING, "Drawing the montage")
-        picture = montage(entries) if job.montage or job.report else b""
         record = run_record(job, context, _facts(job, entries, overall))
-        table = metrics_table(job, entries)
         if job.montage:
-            with open(outputs.stage(job.montage), "wb") as file:
-                file.write(picture)
+            context.progress(_SCORING, "Drawing the montage")
+            with open(outputs.stage(job.montage), "wb") as picture:
+                picture.write(montage(entries))
         if job.report:
             context.progress(_SCORING, "Writing the report")
-            page = evaluation_report(job, entries, overall, record, base64.b64encode(picture).decode())
-            with open(outputs.stage(job.report), "w", encoding="utf-8") as file:
-                file.write(page)
+            with open(outputs.stage(job.report), "w", encoding="utf-8") as page:
+                page.write(evaluation_report(job, entries, overall, record))
         stage_records(outputs, job, record)
     return {
         "files": {name: path for name in job.OUTPUTS if (path := getattr(job, name))},
-        "tables": {"METRICS": table},
+        "tables": {"METRICS": metrics_table(job, entries)},
         "numbers": {},
         "strings": {},
         "warnings": context.warnings,

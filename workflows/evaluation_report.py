@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from ..engine.jobs import EvaluateExplainersJob
 from ..explainers.scores.bootstrap import Interval, Place
 from ..explainers.scores.ranks import spearman
 from .evaluation_metrics import METRICS, Metric, readable
+from .evaluation_montage import montage
 from .evaluation_settings import radius_in_decibels
 from .evaluation_table import Judged
 
@@ -42,17 +44,17 @@ class Agreement(NamedTuple):
 
 
 def evaluation_report(
-    job: EvaluateExplainersJob, entries: Sequence[Judged], overall: Sequence[Place], record: dict,
-    montage: str,
-) -> str:  # fmt: skip
-    """Return the report as one HTML page without scripts or outside files; `montage` is a PNG in base64."""
+    job: EvaluateExplainersJob, entries: Sequence[Judged], overall: Sequence[Place], record: dict
+) -> str:
+    """Return the report as one HTML page without scripts or outside files."""
     templates = Environment(
         loader=PackageLoader(__package__.partition(".")[0], "resources"), autoescape=select_autoescape()
     )
     templates.filters |= {"number": number, "readable": readable}
     has_data = [metric for metric in METRICS if any(_defined(entry, metric) for entry in entries)]
     return templates.get_template("evaluation_report.html").render(
-        job=job, entries=entries, overall=overall, record=record, montage=montage,
+        job=job, entries=entries, overall=overall, record=record,
+        pictures=[base64.b64encode(montage([entry])).decode() for entry in entries],
         chip=next(iter(entries)).model.card.task == "scene_classification",
         main=[metric for metric in has_data if metric.ranked or metric.name == "bright_share"],
         further=[metric for metric in has_data if not metric.ranked and metric.name != "bright_share"],
