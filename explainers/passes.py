@@ -71,5 +71,5 @@ class Passes:
         return self._backward("gradient", [self._input] if maps is None else [self._input, maps])
 
     def _backward(self, rule: str, by: list[Tensor]) -> tuple[Tensor, ...]:
-        self._record.rule = rule
+        self._record.rule.name = rule
         return torch.autograd.grad(self._output, by, torch.ones_like(self._output), retain_graph=True)

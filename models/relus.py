@@ -24,14 +24,24 @@ _active = threading.local()
 
 
 @dataclass
+class Rule:
+    """The rule that ReLUs follow backward, by `name`: to be changed between two runs backward.
+
+    `gradient`, `guided` (Springenberg et al. 2015, arXiv:1412.6806) or `deconvolution` (Zeiler & Fergus 2014,
+    arXiv:1311.2901).
+    """
+
+    name: str = "gradient"
+
+
+@dataclass
 class Record:
     """What a forward run leaves: maps at the taps by name. `rule` is the one that backward runs follow.
 
-    Rules: `gradient`, `guided` (Springenberg et al. 2015, arXiv:1412.6806) and `deconvolution` (Zeiler &
-    Fergus 2014, arXiv:1311.2901).
+    ReLUs hold on to the rule alone: with the maps they would hold themselves, and never be freed.
     """
 
-    rule: str = "gradient"
+    rule: Rule = field(default_factory=Rule)
     taps: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -48,19 +58,18 @@ def recording(record: Record) -> Iterator[None]:
 
 class _FollowedReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, record: Record) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rule: Rule) -> Tensor:
         output = torch.relu(x)
-        ctx.record = record
+        ctx.rule = rule
         ctx.save_for_backward(output)
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (output,), (gradient,) = ctx.saved_tensors, gradients
-        rule = ctx.record.rule
-        if rule != "gradient":
+        if ctx.rule.name != "gradient":
             gradient = gradient.clamp_min(0)
-        if rule != "deconvolution":
+        if ctx.rule.name != "deconvolution":
             gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
         return gradient, None
 
@@ -72,7 +81,7 @@ class RuledReLU(nn.ReLU):
         record = getattr(_active, "record", None)
         if record is None or not torch.is_grad_enabled():
             return nn.functional.relu(x)
-        return _FollowedReLU.apply(x, record)
+        return _FollowedReLU.apply(x, record.rule)
 
 
 class Tap(nn.Module):

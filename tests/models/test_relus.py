@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 import captum.attr as captum
 import pytest
@@ -60,7 +61,7 @@ def followed_gradient(network: nn.Module, x: Tensor, rule: str) -> Tensor:
     x = x.clone().requires_grad_(True)
     with recording(record):
         output = network(x)[:, 1].sum()
-    record.rule = rule
+    record.rule.name = rule
     return torch.autograd.grad(output, x)[0]
 
 
@@ -138,3 +139,13 @@ def test_outside_a_record_it_is_a_plain_relu() -> None:
     x = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
     (gradient,) = torch.autograd.grad(RuledReLU()(x).sum(), x)
     assert gradient.tolist() == [0, 0, 1]
+
+
+def test_what_a_run_leaves_is_freed_with_its_record() -> None:
+    network = followed(nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.ReLU(), nn.Linear(4, 2))), ["1"])
+    record = Record()
+    with recording(record):
+        network(torch.randn(5, 3, requires_grad=True))
+    kept = weakref.ref(record.taps["1"])
+    del record
+    assert kept() is None
