@@ -208,9 +208,9 @@ class EvaluateExplainersJob(Job):
 
     Chips as in `TrainSceneClassifierJob`, also unlabelled; pixels from `scene` with labels. `radius` and
     `samples` are those of Max-Sensitivity, the radius in units of the network's input (0 to 1 for chips,
-    standard deviations for pixels); `speckle_looks` 0 adds no speckle. `masks` is a folder of rasters named as
-    in `patches`, or `mask_features` polygons on `scene`: where the evidence is. `bright_share` is the share of
-    a chip's pixels that count as its bright return. Occlusion's window and stride are those for chips.
+    standard deviations for pixels); `speckle_looks` 0 adds no speckle. `masks` is a folder of rasters named
+    as in `patches`, or `mask_features` polygons on `scene`: where the evidence is. `bright_share` is the
+    share of a chip's pixels that count as its bright return. Occlusion's window and stride are for chips.
     """
 
     KIND: ClassVar[str] = "evaluate_explainers"
