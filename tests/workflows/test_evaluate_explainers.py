@@ -25,7 +25,7 @@ from PIL import Image
 from explanation_layers.engine.jobs import EvaluateExplainersJob
 from explanation_layers.explainers.scores.complexity import complexity
 from explanation_layers.explainers.scores.sensitivity import uniform_copies
-from explanation_layers.models.card import SCENE_CLASSIFICATION
+from explanation_layers.models.card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION
 from explanation_layers.models.files import load_model
 from explanation_layers.rasters.errors import Cancelled, InputError
 from explanation_layers.workflows.context import Context
@@ -244,6 +244,40 @@ def test_pixel_classifiers(
         assert row["similarity_front"] is not None and row["bands"].endswith("bands")
     assert rows[1]["residual"] < 0.05 and rows[0]["residual"] is None
     assert "Beside the study" not in Path(job.report or "").read_text()
+
+
+def test_masks_lie_on_the_middle_of_their_chips(
+    job: EvaluateExplainersJob, chips: SimpleNamespace, chip_model: str
+) -> None:
+    model = load_model(chip_model, SCENE_CLASSIFICATION)
+    sample = Samples(replace(job, chips=12, masks=chips.masks), context_of()).of(model, chip_model)
+    assert sample.masks is not None and sample.masks.shape == (12, SIDE, SIDE)
+    for name, mask in zip(sample.names, sample.masks):
+        rows, cols = torch.nonzero(mask, as_tuple=True)
+        top = 4 + CLASSES.index(name.split("/")[0])  # 2 pixels are cut on every side
+        assert (int(rows.min()), int(rows.max()), int(cols.min()), int(cols.max())) == (top, top + 3, 3, 8)
+    assert sample.classes.tolist() == [CLASSES.index(name.split("/")[0]) for name in sample.names]
+
+
+def test_polygons_reach_the_patches_of_pixels(
+    demo: SimpleNamespace, hybrid_model: str, tmp_path: Path
+) -> None:
+    with rasterio.open(demo.raster) as dataset:
+        corners = [(0, 0), (3, 0), (3, 60), (0, 60), (0, 0)]
+        corners = [list(dataset.transform * corner) for corner in corners]
+    write_features(tmp_path / "mask.geojson", [{"type": "Polygon", "coordinates": [corners]}])
+    job = EvaluateExplainersJob(
+        models=[hybrid_model], explainers=["saliency"], scene=demo.raster, label_raster=demo.label_raster,
+        mask_features=str(tmp_path / "mask.geojson"), chips=2000,
+    )  # fmt: skip
+    model = load_model(hybrid_model, PIXEL_CLASSIFICATION)
+    sample = Samples(job, context_of()).of(model, hybrid_model)
+    assert sample.masks is not None
+    cols = torch.tensor([int(name.rpartition(" ")[2]) for name in sample.names])
+    # Column c of a patch is column (where the scene ends: mirrored) of the scene; 0 to 2 are in the mask.
+    across = (cols[:, None] + torch.arange(-4, 5)).abs()
+    assert torch.equal(sample.masks, (across < 3)[:, None, :].expand(-1, 9, -1))
+    assert sample.masks.any() and not sample.masks.all()
 
 
 def test_maps_of_zeros_are_no_good_scores(job: EvaluateExplainersJob, tmp_path: Path) -> None:
