@@ -41,7 +41,8 @@ OUTPUTS = {
     "trainclassifier": "MODEL CONFUSION REPORT OVERALL_ACCURACY KAPPA MEAN_IOU",
     "trainsceneclassifier": "MODEL MODELS CONFUSION REPORT OVERALL_ACCURACY BALANCED_ACCURACY KAPPA",
     "classify": "CLASSES CONFIDENCE PROBABILITIES",
-    "attribution": "ATTRIBUTION SALIENCY BAND_TABLE CHIP_TABLE CHIP_FOLDER MEAN_RESIDUAL PIXELS CHIPS UNSETTLED",
+    "attribution": "ATTRIBUTION SALIENCY BAND_TABLE CHIP_TABLE CHIP_FOLDER MEAN_RESIDUAL PIXELS CHIPS"
+    " UNSETTLED",
     "evaluateexplainers": "METRICS MONTAGE REPORT",
 }
 
@@ -75,7 +76,8 @@ def test_enum_values_of_attribution(provider):
     }
     assert options["EXPLAINER"] == [
         "saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "deeplift",
-        "guided_backpropagation", "deconvolution", "grad_cam", "guided_grad_cam", "occlusion", "band_ablation",
+        "guided_backpropagation", "deconvolution", "grad_cam", "guided_grad_cam", "occlusion",
+        "band_ablation",
     ]  # fmt: skip
     assert options["TARGET"] == ["predicted", "class", "contrast"]
     assert options["BASELINE"] == ["zero", "mean", "class_mean", "spectrum", "chip_mean", "speckle"]
