@@ -102,17 +102,25 @@ class _Ticks:
 
 def _warn_of_flags(entries: list[Judged], context: Context) -> None:
     for entry in entries:
-        for i, name in enumerate(entry.scores.names):
-            zero, constant = int(entry.scores.zero[i].sum()), int(entry.scores.constant[i].sum())
+        scores, count = entry.scores, len(entry.sample)
+        for name, zero, flat, still in zip(
+            scores.names, scores.zero.sum(1), scores.flat.sum(1), (scores.constant & ~scores.zero).sum(1)
+        ):
             if zero:
                 context.warn(
-                    f"{name} of {entry.name} gives a map of zeros for {zero} of {len(entry.sample)} chips; "
-                    "these have no scores, and count as the worst in the ranking."
+                    f"{name} of {entry.name} gives a map of zeros for {zero} of {count} chips; these have no "
+                    "scores, and count as the worst in the ranking."
                 )
-            if constant > zero:
+            if flat:
+                hint = " Its layer has a single pixel; choose an earlier one." if name == "grad_cam" else ""
                 context.warn(
-                    f"{name} of {entry.name} gives {constant - zero} maps that no change of the chip moved; "
-                    "their sensitivity of 0 means that they do not explain the chip."
+                    f"{name} of {entry.name} gives the same value everywhere for {flat} of {count} chips, "
+                    f"which points nowhere; these have no scores, and count as the worst in the ranking.{hint}"
+                )
+            if still:
+                context.warn(
+                    f"{name} of {entry.name} gives {still} maps that no change of the chip moved; their "
+                    "sensitivity of 0 means that they do not explain the chip."
                 )
 
 

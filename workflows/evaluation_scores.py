@@ -20,7 +20,7 @@ from ..explainers.scores.infidelity import band_removals, infidelity, square_rem
 from ..explainers.scores.localisation import bright_return, localisation, share_inside
 from ..explainers.scores.perturbation import bands, blocks, deletion_insertion
 from ..explainers.scores.randomisation import cascade, similarity, stages
-from ..explainers.scores.sensitivity import Sensitivity, sensitivity, speckled_copies, uniform_copies
+from ..explainers.scores.sensitivity import sensitivity, speckled_copies, uniform_copies
 from ..explainers.several import Several
 from ..models.files import Model
 from ..models.networks import PatchNetwork
@@ -40,6 +40,8 @@ _TOGETHER = 4
 _FORWARD, _MOST_FORWARD = 8, 64
 _TIMED = 2
 _MOST_SHOWN = 6
+# A map that varies by no more than this share of its largest value is flat: rounding.
+_FLAT = 1e-6
 
 Baseline = Callable[[Tensor], Tensor]
 T = TypeVar("T")
@@ -49,8 +51,9 @@ T = TypeVar("T")
 class ModelScores:
     """What one model's explainers came to.
 
-    `values` by metric float64 (explainer, chip), NaN where a score is not defined, as all are of a zero
-    map; `zero` and `constant` bool (explainer, chip). `stages` by stage: Spearman's correlation (explainer,
+    `values` by metric float64 (explainer, chip), NaN where a score is not defined, as all are of a map that
+    is `zero` or `flat`, the same everywhere; these and `constant`, which no draw moved, bool (explainer,
+    chip). `stages` by stage: Spearman's correlation (explainer,
     chip) with the trained map, NaN for chips that were not taken. `seconds` (explainer,) a chip, each
     alone. `predicted` int64 (chip,). Of the chips `shown`: `inputs` of the network and, by explainer, `maps`,
     each (shown, band, y, x).
@@ -59,6 +62,7 @@ class ModelScores:
     names: tuple[str, ...]
     values: dict[str, np.ndarray]
     zero: np.ndarray
+    flat: np.ndarray
     constant: np.ndarray
     stages: dict[str, np.ndarray]
     seconds: np.ndarray
@@ -101,7 +105,7 @@ class Judge:
         seconds = pool.submit(self._seconds).result()
         parts = _gathered(pool, self._score, _pieces(count, _TOGETHER))
         values = {name: np.concatenate([part[0][name] for part in parts], 1) for name in parts[0][0]}
-        zero, constant = (np.concatenate([part[i] for part in parts], 1) for i in (1, 2))
+        zero, flat, constant = (np.concatenate([part[1][i] for part in parts], 1) for i in range(3))
         # A chip whose output is that of its baseline has no ratio of its own.
         difference = values.pop("difference").mean(1, keepdims=True)
         values["residual"] /= np.where(difference > 0, difference, np.nan)
@@ -109,14 +113,14 @@ class Judge:
         if found:
             values["randomised_similarity"] = np.abs(np.stack(list(found.values()))).mean(0)
         for scores in (*values.values(), *found.values()):
-            scores[zero] = np.nan
+            scores[zero | flat] = np.nan
         maps = {
             name: shown_maps.cpu().numpy()
             for name, shown_maps in self._maps(self.several, list(shown), pool).items()
         }
         return ModelScores(
-            names=self.names, values=values, zero=zero, constant=constant, stages=found, seconds=seconds,
-            predicted=predicted.cpu().numpy(), shown=shown, maps=maps,
+            names=self.names, values=values, zero=zero, flat=flat, constant=constant, stages=found,
+            seconds=seconds, predicted=predicted.cpu().numpy(), shown=shown, maps=maps,
             inputs=self.x[list(shown)].cpu().numpy(),
         )  # fmt: skip
 
@@ -132,8 +136,8 @@ class Judge:
         return isinstance(self.network, SceneNetwork) and self.job.speckle_looks > 0
 
     @torch.no_grad()
-    def _score(self, group: range) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        """Return the scores by metric, zero and constant, each (explainer, chip), of a group of chips."""
+    def _score(self, group: range) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+        """Return scores by metric, and what is zero, flat and constant, (explainer, chip) of some chips."""
         members = torch.tensor(list(group), device=self.device)
         x, baseline, keys = self.x[members], self.baseline[members], [self.sample.keys[i] for i in group]
         explain, output, probability = self._functions(members)
@@ -154,7 +158,12 @@ class Judge:
             metric: np.stack([found[name][metric].double().cpu().numpy() for name in self.names])
             for metric in found[self.names[0]]
         }
-        return values, _flags(moved, "zero"), _flags(moved, "constant")
+        flags: tuple[list[Tensor], ...] = (
+            [moved[name].zero for name in self.names],
+            [_is_flat(maps[name]) & ~moved[name].zero for name in self.names],
+            [moved[name].constant for name in self.names],
+        )
+        return values, [torch.stack(flag).cpu().numpy() for flag in flags]
 
     def _functions(self, members: Tensor) -> tuple[Explain, Callable, Callable]:
         """Return how copies of some chips are explained, and their target's logit and probability."""
@@ -295,8 +304,12 @@ def _examples(classes: np.ndarray, predicted: np.ndarray) -> tuple[int, ...]:
     return tuple(sorted(np.unique(kinds, return_index=True)[1].tolist())[:_MOST_SHOWN])
 
 
-def _flags(scores: dict[str, Sensitivity], name: str) -> np.ndarray:
-    return np.stack([getattr(score, name).cpu().numpy() for score in scores.values()])
+def _is_flat(values: Tensor) -> Tensor:
+    """Return which maps (n, band, y, x) have the same value everywhere, and so point nowhere."""
+    cells = values.flatten(1)
+    if cells.shape[1] == 1:
+        return torch.zeros(len(cells), dtype=torch.bool, device=cells.device)
+    return cells.amax(1) - cells.amin(1) <= _FLAT * cells.abs().amax(1)
 
 
 def _gathered(pool: ThreadPoolExecutor, function: Callable[[range], T], ranges: Iterable[range]) -> list[T]:

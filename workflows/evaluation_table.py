@@ -102,7 +102,8 @@ def metrics_table(job: EvaluateExplainersJob, models: Sequence[Judged]) -> dict:
     columns += [
         ("bright_chance", "double", "Share of the bright return's pixels"),
         ("seconds_per_chip", "double", "Seconds per chip"), ("chips", "int", "Chips"),
-        ("zero_maps", "int", "Zero maps"), ("constant_maps", "int", "Maps that no draw changed"),
+        ("zero_maps", "int", "Zero maps"), ("flat_maps", "int", "Flat maps"),
+        ("constant_maps", "int", "Maps that no draw changed"),
         ("randomised_chips", "int", "Chips of the randomisation"), ("accuracy", "double", "Model's accuracy"),
         ("baseline", "string", "Baseline"), ("steps", "int", "Steps"), ("layer", "string", "Grad-CAM layer"),
         ("radius", "double", "Radius"), ("radius_db", "double", "Radius (dB)"),
@@ -135,6 +136,7 @@ def _row(job: EvaluateExplainersJob, entry: Judged, i: int, stages: list[str]) -
         float(f"{scores.seconds[i]:.4g}"),
         len(entry.sample),
         int(scores.zero[i].sum()),
+        int(scores.flat[i].sum()),
         int(scores.constant[i].sum()),
         min(job.randomised_chips, len(entry.sample)),
         _number(entry.accuracy),

@@ -297,6 +297,17 @@ def test_maps_of_zeros_are_no_good_scores(job: EvaluateExplainersJob, tmp_path: 
     assert "a map of zeros" in Path(job.report or "").read_text()
 
 
+def test_flat_maps_point_nowhere(job: EvaluateExplainersJob) -> None:
+    context = context_of()
+    # The last layer has shrunk a chip of 16 pixels to one: Grad-CAM is that value, or 0, everywhere.
+    saliency, cam = table(
+        evaluate(replace(job, explainers=["saliency", "grad_cam"], layer="layer4"), context)
+    )
+    assert cam["zero_maps"] + cam["flat_maps"] == 5 and cam["max_sensitivity"] is None
+    assert saliency["flat_maps"] == 0 and (saliency["points"], cam["points"]) == (1, 0)
+    assert cam["flat_maps"] == 0 or any("choose an earlier one" in text for text in context.warnings)
+
+
 def test_classes_take_turns() -> None:
     classes = np.repeat([0, 1, 2], [50, 3, 10])
     drawn = in_turns(classes, 12, seed=0)
