@@ -158,6 +158,11 @@ class EngineAlgorithm(ExplanationAlgorithm):
         """Return the absolute path of the input MODEL."""
         return os.path.abspath(self.parameterAsFile(parameters, "MODEL", context))
 
+    def path(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
+        """Return the absolute path of an input file or folder, None where it is empty."""
+        given = self.parameterAsFile(parameters, name, context)
+        return os.path.abspath(given) if given else None
+
     def common(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
         """Return the job fields that DEVICE, MEMORY and SEED stand for."""
         device = self.chosen["DEVICE"]
@@ -183,6 +188,18 @@ class EngineAlgorithm(ExplanationAlgorithm):
     ) -> dict:
         """Return whole-number parameters by the job's field names."""
         return {name.lower(): self.parameterAsInt(parameters, name, context) for name in names}
+
+    def fractions(
+        self, names: tuple[str, ...], parameters: dict[str, Any], context: QgsProcessingContext
+    ) -> dict:
+        """Return parameters that are any number by the job's field names."""
+        return {name.lower(): self.parameterAsDouble(parameters, name, context) for name in names}
+
+    def switches(
+        self, names: tuple[str, ...], parameters: dict[str, Any], context: QgsProcessingContext
+    ) -> dict:
+        """Return parameters of yes or no by the job's field names."""
+        return {name.lower(): self.parameterAsBoolean(parameters, name, context) for name in names}
 
     def extent(self, parameters: dict[str, Any], context: QgsProcessingContext) -> list[float] | None:
         """Return EXTENT in the raster's CRS as x_min, y_min, x_max, y_max; None where it is empty."""

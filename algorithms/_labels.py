@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from qgis.core import (
+    Qgis,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterField,
+    QgsProcessingParameterMapLayer,
     QgsRasterLayer,
 )
 
 from ._base import EngineAlgorithm
 from ._features import class_field, export_features
+from ._parameters import described, whole
 from ._rasters import RasterSource
 from ._text import tr
 
@@ -58,3 +63,35 @@ class LabelledAlgorithm(EngineAlgorithm):
             "label_features": export_features(self.label_source, self.raster, context, feedback, index),
             "label_name": field,
         }
+
+
+def label_layer(help_text: str, optional: bool = False) -> QgsProcessingParameterDefinition:
+    """Declare LABELS."""
+    kinds = Qgis.ProcessingSourceType
+    types = [kinds.VectorPoint, kinds.VectorPolygon, kinds.Raster]
+    return described(
+        QgsProcessingParameterMapLayer("LABELS", tr("Labels"), types=types, optional=optional), help_text
+    )
+
+
+def label_field(help_text: str) -> QgsProcessingParameterDefinition:
+    """Declare LABEL_FIELD, which rasters do without."""
+    return described(
+        QgsProcessingParameterField(
+            "LABEL_FIELD", tr("Label field"), parentLayerParameterName="LABELS", optional=True
+        ),
+        help_text,
+    )
+
+
+def unlabelled_value(default: int) -> QgsProcessingParameterDefinition:
+    """Declare UNLABELLED_VALUE."""
+    return whole(
+        "UNLABELLED_VALUE",
+        tr("Unlabelled value"),
+        default,
+        -(2**31),
+        2**31 - 1,
+        tr("Value of a class raster that means 'no label', beside its nodata value."),
+        advanced=True,
+    )

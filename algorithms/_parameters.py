@@ -7,11 +7,15 @@ from typing import Any
 
 from qgis.core import (
     Qgis,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
     QgsProcessingParameterExtent,
+    QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
     QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterString,
     QgsVariantUtils,
 )
 
@@ -54,6 +58,29 @@ def real(
     kind = Qgis.ProcessingNumberParameterType.Double
     parameter = QgsProcessingParameterNumber(name, title, kind, default, False, low, high)
     return described(parameter, help_text, advanced)
+
+
+def switch(
+    name: str, title: str, default: bool, help_text: str, advanced: bool = False
+) -> QgsProcessingParameterDefinition:
+    """Declare a choice of yes or no."""
+    return described(QgsProcessingParameterBoolean(name, title, default), help_text, advanced)
+
+
+def words(name: str, title: str, help_text: str, advanced: bool = False) -> QgsProcessingParameterDefinition:
+    """Declare a text that need not be given."""
+    return described(QgsProcessingParameterString(name, title, optional=True), help_text, advanced)
+
+
+def scene(help_text: str, optional: bool = False) -> QgsProcessingParameterDefinition:
+    """Declare INPUT."""
+    return described(QgsProcessingParameterRasterLayer("INPUT", tr("Scene"), optional=optional), help_text)
+
+
+def mask(help_text: str) -> QgsProcessingParameterDefinition:
+    """Declare MASK, polygons that need not be given."""
+    kinds = [Qgis.ProcessingSourceType.VectorPolygon]
+    return described(QgsProcessingParameterFeatureSource("MASK", tr("Mask"), kinds, optional=True), help_text)
 
 
 def device(advanced: bool = True) -> QgsProcessingParameterDefinition:

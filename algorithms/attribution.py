@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from qgis.core import (
-    Qgis,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
-    QgsProcessingParameterBoolean,
-    QgsProcessingParameterFeatureSink,
-    QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFolderDestination,
-    QgsProcessingParameterRasterDestination,
-    QgsProcessingParameterRasterLayer,
-    QgsProcessingParameterString,
 )
 
 from ..engine.jobs import AttributionJob as Job
-from ._base import EngineAlgorithm
+from ._chips import ChipAlgorithm, skip_unreadable
 from ._choices import Rules
+from ._destinations import raster, table
+from ._explaining import BASELINES, EXPLAINERS, READ_BY, grad_cam_layer, steps
 from ._features import export_features
 from ._parameters import (
     chip_stride,
@@ -32,23 +26,20 @@ from ._parameters import (
     extent,
     folder,
     is_empty,
+    mask,
     memory,
     merge,
     model_file,
     real,
+    scene,
     seed,
     whole,
+    words,
 )
 from ._spectrum import read_spectrum
 from ._text import tr
 
-EXPLAINERS = (
-    "saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "deeplift",
-    "guided_backpropagation", "deconvolution", "grad_cam", "guided_grad_cam", "occlusion", "band_ablation",
-)  # fmt: skip
 TARGETS = ("predicted", "class", "contrast")
-BASELINES = ("zero", "mean", "class_mean", "spectrum", "chip_mean", "speckle")
-LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
 _NUMBERS = (
     "STEPS", "MAX_STEPS", "SAMPLES", "OCCLUSION_WINDOW", "OCCLUSION_BANDS", "OCCLUSION_STRIDE", "CHIP_STRIDE",
@@ -57,7 +48,7 @@ _NUMBERS = (
 _WITH_BASELINE = ("integrated_gradients", "deeplift", "occlusion", "band_ablation")
 
 
-class Attribution(EngineAlgorithm):
+class Attribution(ChipAlgorithm):
     """Explains a classifier pixel by pixel, or chip by chip, and band by band."""
 
     ID = "attribution"
@@ -71,14 +62,11 @@ class Attribution(EngineAlgorithm):
             "BASELINE_SPECTRUM": ("BASELINE", ("spectrum",)),
             "CLASS": ("TARGET", ("class", "contrast")),
             "CONTRAST_CLASS": ("TARGET", ("contrast",)),
-            "STEPS": ("EXPLAINER", ("integrated_gradients",)),
             "MAX_STEPS": ("EXPLAINER", ("integrated_gradients",)),
             "TOLERANCE": ("EXPLAINER", ("integrated_gradients",)),
             "SAMPLES": ("EXPLAINER", ("gradient_shap",)),
-            "OCCLUSION_WINDOW": ("EXPLAINER", ("occlusion",)),
             "OCCLUSION_BANDS": ("EXPLAINER", ("occlusion",)),
-            "OCCLUSION_STRIDE": ("EXPLAINER", ("occlusion",)),
-            "GRAD_CAM_LAYER": ("EXPLAINER", ("grad_cam", "guided_grad_cam")),
+            **{name: ("EXPLAINER", methods) for name, methods in READ_BY.items()},
         },
         needed_with={
             "CLASS": ("TARGET", "class"),
@@ -86,8 +74,6 @@ class Attribution(EngineAlgorithm):
             "BASELINE_SPECTRUM": ("BASELINE", "spectrum"),
         },
     )
-
-    patches: str | None = None
 
     def displayName(self) -> str:
         return tr("Explain a classifier (attribution)")
@@ -102,8 +88,7 @@ class Attribution(EngineAlgorithm):
         ]  # fmt: skip
 
     def group_title(self) -> str:
-        name = Path(self.patches).name if self.patches else self.raster.name
-        return tr("Explanation of {scene}").format(scene=name)
+        return tr("Explanation of {scene}").format(scene=self.source_name)
 
     def layer_title(self, output: str) -> str:
         return f"{super().layer_title(output)} ({self.chosen['EXPLAINER']}, {self.chosen['TARGET']})"
@@ -139,11 +124,8 @@ class Attribution(EngineAlgorithm):
 
     def _inputs(self) -> list:
         return [
-            described(
-                QgsProcessingParameterRasterLayer("INPUT", tr("Scene"), optional=True),
-                tr("Raster to explain, with the bands that the model was trained with. Either this or "
-                   "PATCHES."),
-            ),
+            scene(tr("Raster to explain, with the bands that the model was trained with. Either this or "
+                     "PATCHES."), optional=True),
             folder("PATCHES", tr("Folder of chips"),
                    tr("For scene classifiers: folder of rasters, or of a sub-folder of rasters for each "
                       "class, to explain chip by chip.")),
@@ -155,45 +137,30 @@ class Attribution(EngineAlgorithm):
             choice("TARGET", tr("Target"), TARGETS, Job.target,
                    tr("What is explained: the 'predicted' class of each pixel, one 'class', or the "
                       "'contrast' of two classes, which is the output of the one minus that of the other.")),
-            described(
-                QgsProcessingParameterString("CLASS", tr("Class"), optional=True),
-                tr("Name or number of the class, for TARGET class; for TARGET contrast the first class, "
-                   "empty for the predicted one."),
-            ),
-            described(
-                QgsProcessingParameterString("CONTRAST_CLASS", tr("Contrast class"), optional=True),
-                tr("For TARGET contrast: name or number of the class to compare with, empty for the "
-                   "runner-up."),
-            ),
+            words("CLASS", tr("Class"),
+                  tr("Name or number of the class, for TARGET class; for TARGET contrast the first class, "
+                     "empty for the predicted one.")),
+            words("CONTRAST_CLASS", tr("Contrast class"),
+                  tr("For TARGET contrast: name or number of the class to compare with, empty for the "
+                     "runner-up.")),
             choice("BASELINE", tr("Baseline"), BASELINES, Job.baseline,
                    tr("The spectrum that stands for 'no evidence': 'zero', the 'mean' of the training "
                       "pixels, the mean of one class ('class_mean'), or a given 'spectrum'. For scene "
                       "classifiers also the mean of each chip itself ('chip_mean'), and that with "
                       "'speckle'.")),
-            described(
-                QgsProcessingParameterString("BASELINE_CLASS", tr("Baseline class"), optional=True),
-                tr("For BASELINE class_mean: name or number of the class."),
-            ),
-            described(
-                QgsProcessingParameterString("BASELINE_SPECTRUM", tr("Baseline spectrum"), optional=True),
-                tr("For BASELINE spectrum: values between commas, one per band, in the unit of the scene; "
-                   "or the path of a text or CSV file with one value per line."),
-            ),
+            words("BASELINE_CLASS", tr("Baseline class"),
+                  tr("For BASELINE class_mean: name or number of the class.")),
+            words("BASELINE_SPECTRUM", tr("Baseline spectrum"),
+                  tr("For BASELINE spectrum: values between commas, one per band, in the unit of the scene; "
+                     "or the path of a text or CSV file with one value per line.")),
             extent(tr("Part of the scene to explain, in any CRS; empty: all of it.")),
-            described(
-                QgsProcessingParameterFeatureSource(
-                    "MASK", tr("Mask"), [Qgis.ProcessingSourceType.VectorPolygon], optional=True
-                ),
-                tr("Polygons, in any CRS: only pixels whose centre lies inside one are explained, or by a "
-                   "scene classifier the chips that fill them."),
-            ),
+            mask(tr("Polygons, in any CRS: only pixels whose centre lies inside one are explained, or by a "
+                    "scene classifier the chips that fill them.")),
         ]  # fmt: skip
 
     def _advanced(self) -> list:
         return [
-            whole("STEPS", tr("Steps"), Job.steps, 0, 4096,
-                  tr("Steps along the path, for integrated_gradients. 0: added per pixel until the "
-                     "residual is within the tolerance and the map has settled."), True),
+            steps(Job.steps),
             whole("MAX_STEPS", tr("Most steps"), Job.max_steps, 2, 4096,
                   tr("Where STEPS is 0: the steps at which a pixel is given up; such pixels are counted "
                      "in UNSETTLED."),
@@ -211,18 +178,10 @@ class Attribution(EngineAlgorithm):
             whole("OCCLUSION_STRIDE", tr("Occlusion stride"), Job.occlusion_stride, 0, 9999,
                   tr("Bands, and pixels, between one replacement and the next; 0: as wide as what is "
                      "replaced."), True),
-            choice("GRAD_CAM_LAYER", tr("Layer of Grad-CAM"), LAYERS, Job.layer,
-                   tr("Part of the residual network whose maps grad_cam and guided_grad_cam weigh: later "
-                      "ones are coarser and closer to the class."), True),
+            grad_cam_layer(Job.layer),
             chip_stride(Job.chip_stride),
             merge(Job.merge),
-            described(
-                QgsProcessingParameterBoolean(
-                    "SKIP_UNREADABLE", tr("Skip unreadable files"), Job.skip_unreadable
-                ),
-                tr("Leaves out files of PATCHES that can't be read and names them, instead of stopping."),
-                advanced=True,
-            ),
+            skip_unreadable(Job.skip_unreadable),
             seed(),
             device(),
             memory(),
@@ -230,32 +189,16 @@ class Attribution(EngineAlgorithm):
 
     def _destinations(self) -> list:
         return [
-            described(
-                QgsProcessingParameterRasterDestination(
-                    "ATTRIBUTION", tr("Attribution"), optional=True, createByDefault=True
-                ),
-                tr("GeoTIFF with one band per band of the scene: its signed contribution."),
-            ),
-            described(
-                QgsProcessingParameterRasterDestination(
-                    "SALIENCY", tr("Saliency"), optional=True, createByDefault=True
-                ),
-                tr("GeoTIFF of total absolute contribution, signed sum and residual."),
-            ),
-            described(
-                QgsProcessingParameterFeatureSink(
-                    "BAND_TABLE", tr("Band table"), Qgis.ProcessingSourceType.Vector, optional=True,
-                    createByDefault=True,
-                ),
-                tr("Table per class and band: mean, mean absolute, share, 10th and 90th percentile, pixels."),
-            ),
-            described(
-                QgsProcessingParameterFeatureSink(
-                    "CHIP_TABLE", tr("Chip table"), Qgis.ProcessingSourceType.Vector, optional=True,
-                    createByDefault=False,
-                ),
-                tr("For scene classifiers: a row per chip with place, classes, outputs and residual."),
-            ),
+            raster("ATTRIBUTION", tr("Attribution"),
+                   tr("GeoTIFF with one band per band of the scene: its signed contribution.")),
+            raster("SALIENCY", tr("Saliency"),
+                   tr("GeoTIFF of total absolute contribution, signed sum and residual.")),
+            table("BAND_TABLE", tr("Band table"),
+                  tr("Table per class and band: mean, mean absolute, share, 10th and 90th percentile, "
+                     "pixels.")),
+            table("CHIP_TABLE", tr("Chip table"),
+                  tr("For scene classifiers: a row per chip with place, classes, outputs and residual."),
+                  by_default=False),
             described(
                 QgsProcessingParameterFolderDestination(
                     "CHIP_FOLDER", tr("Folder of attributions"), optional=True, createByDefault=False
@@ -295,8 +238,8 @@ class Attribution(EngineAlgorithm):
             baseline_spectrum=read_spectrum(spectrum) if spectrum else None,
             layer=self.chosen["GRAD_CAM_LAYER"],
             merge=self.chosen["MERGE"],
-            tolerance=self.parameterAsDouble(parameters, "TOLERANCE", context),
             table_only=not any(outputs.values()),
+            **self.fractions(("TOLERANCE",), parameters, context),
             **self.numbers(_NUMBERS, parameters, context),
             **self.common(parameters, context),
             **outputs,
@@ -306,17 +249,14 @@ class Attribution(EngineAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Return the job fields that say what is explained: a folder of chips, or a raster or parts of it."""
-        given = self.parameterAsFile(parameters, "PATCHES", context)
-        self.patches = str(Path(given).absolute()) if given else None
-        if bool(self.patches) != is_empty(parameters.get("INPUT")):
-            raise QgsProcessingException(
-                tr("Give either INPUT, a raster to explain, or PATCHES, a folder of chips.")
-            )
+        self.take_patches(
+            parameters, context, tr("Give either INPUT, a raster to explain, or PATCHES, a folder of chips.")
+        )
         if self.patches:
             for name in ("EXTENT", "MASK"):
                 self.warn_unused(name, "PATCHES", parameters, feedback)
-            skip = self.parameterAsBoolean(parameters, "SKIP_UNREADABLE", context)
-            return {"scene": None, "patches": self.patches, "skip_unreadable": skip}
+            skip = self.switches(("SKIP_UNREADABLE",), parameters, context)
+            return {"scene": None, "patches": self.patches, **skip}
         self.warn_unused("SKIP_UNREADABLE", "INPUT", parameters, feedback)
         if not is_empty(parameters.get("CHIP_FOLDER")):
             raise QgsProcessingException(

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from qgis.core import (
-    QgsProcessingContext,
-    QgsProcessingFeedback,
-    QgsProcessingParameterRasterDestination,
-    QgsProcessingParameterRasterLayer,
-)
+from qgis.core import QgsProcessingContext, QgsProcessingFeedback
 
 from ..engine.jobs import ClassifyJob
 from ._base import EngineAlgorithm
-from ._parameters import chip_stride, described, device, extent, memory, merge, model_file
+from ._destinations import raster
+from ._parameters import chip_stride, device, extent, memory, merge, model_file, scene
 from ._text import tr
 
 
@@ -49,40 +45,23 @@ class Classify(EngineAlgorithm):
         )
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
-        self.addParameter(
-            described(
-                QgsProcessingParameterRasterLayer("INPUT", tr("Scene")),
-                tr("Raster to classify, with the bands that the model was trained with."),
-            )
-        )
-        self.addParameter(model_file())
-        self.addParameter(extent(tr("Part of the scene to classify, in any CRS; empty: all of it.")))
-        self.addParameter(chip_stride(ClassifyJob.chip_stride))
-        self.addParameter(merge(ClassifyJob.merge))
-        self.addParameter(device())
-        self.addParameter(memory())
-        self.addParameter(
-            described(
-                QgsProcessingParameterRasterDestination("CLASSES", tr("Classes")),
-                tr("GeoTIFF of class numbers with class names and colours."),
-            )
-        )
-        self.addParameter(
-            described(
-                QgsProcessingParameterRasterDestination(
-                    "CONFIDENCE", tr("Confidence"), optional=True, createByDefault=True
-                ),
-                tr("GeoTIFF of the probability of the predicted class, from 0 to 1."),
-            )
-        )
-        self.addParameter(
-            described(
-                QgsProcessingParameterRasterDestination(
-                    "PROBABILITIES", tr("Probabilities"), optional=True, createByDefault=False
-                ),
-                tr("GeoTIFF with one band per class, the probabilities that add up to 1."),
-            )
-        )
+        for parameter in (
+            scene(tr("Raster to classify, with the bands that the model was trained with.")),
+            model_file(),
+            extent(tr("Part of the scene to classify, in any CRS; empty: all of it.")),
+            chip_stride(ClassifyJob.chip_stride),
+            merge(ClassifyJob.merge),
+            device(),
+            memory(),
+            raster("CLASSES", tr("Classes"), tr("GeoTIFF of class numbers with class names and colours."),
+                   optional=False),
+            raster("CONFIDENCE", tr("Confidence"),
+                   tr("GeoTIFF of the probability of the predicted class, from 0 to 1.")),
+            raster("PROBABILITIES", tr("Probabilities"),
+                   tr("GeoTIFF with one band per class, the probabilities that add up to 1."),
+                   by_default=False),
+        ):  # fmt: skip
+            self.addParameter(parameter)
 
     def job(
         self,

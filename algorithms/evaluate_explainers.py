@@ -10,53 +10,50 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
-    QgsProcessingParameterBoolean,
     QgsProcessingParameterEnum,
-    QgsProcessingParameterFeatureSink,
-    QgsProcessingParameterFeatureSource,
-    QgsProcessingParameterField,
-    QgsProcessingParameterFile,
-    QgsProcessingParameterFileDestination,
-    QgsProcessingParameterMapLayer,
     QgsProcessingParameterMultipleLayers,
-    QgsProcessingParameterRasterLayer,
 )
 
 from ..engine.jobs import EvaluateExplainersJob as Job
+from . import _explaining
+from ._chips import ChipAlgorithm, skip_unreadable
+from ._destinations import picture, report, table
+from ._explaining import OWN_BASELINES, READ_BY, grad_cam_layer, steps
 from ._features import export_features
-from ._labels import LabelledAlgorithm
-from ._parameters import choice, described, device, is_empty, memory, real, seed, whole
+from ._labels import LabelledAlgorithm, label_field, label_layer, unlabelled_value
+from ._parameters import (
+    choice,
+    described,
+    device,
+    folder,
+    is_empty,
+    mask,
+    memory,
+    real,
+    scene,
+    seed,
+    whole,
+)
 from ._text import tr
 
-EXPLAINERS = (
-    "saliency", "input_x_gradient", "integrated_gradients", "guided_backpropagation", "deconvolution",
-    "grad_cam", "guided_grad_cam", "occlusion", "gradient_shap", "deeplift", "band_ablation",
-)  # fmt: skip
 # Those of Su et al. 2022.
-DEFAULT_EXPLAINERS = EXPLAINERS[:8]
-BASELINES = ("zero", "mean", "chip_mean", "speckle")
-LAYERS = ("layer1", "layer2", "layer3", "layer4")
+DEFAULT_EXPLAINERS = (
+    "saliency", "input_x_gradient", "integrated_gradients", "guided_backpropagation", "deconvolution",
+    "grad_cam", "guided_grad_cam", "occlusion",
+)  # fmt: skip
+EXPLAINERS = tuple(dict.fromkeys((*DEFAULT_EXPLAINERS, *_explaining.EXPLAINERS)))
 _NUMBERS = (
     "CHIPS", "SAMPLES", "STEPS", "OCCLUSION_WINDOW", "OCCLUSION_STRIDE", "RANDOMISED_CHIPS",
 )  # fmt: skip
-# Parameters that only some explainers read.
-_READ_BY = {
-    "STEPS": ("integrated_gradients",),
-    "GRAD_CAM_LAYER": ("grad_cam", "guided_grad_cam"),
-    "OCCLUSION_WINDOW": ("occlusion",),
-    "OCCLUSION_STRIDE": ("occlusion",),
-}
 
 
-class EvaluateExplainers(LabelledAlgorithm):
+class EvaluateExplainers(ChipAlgorithm, LabelledAlgorithm):
     """Scores explainers of one model or several, and ranks them."""
 
     ID = "evaluateexplainers"
     GROUP = "explanation"
     FILES = ("MONTAGE", "REPORT")
     TABLES = ("METRICS",)
-
-    patches: str | None = None
 
     def displayName(self) -> str:
         return tr("Evaluate explainers")
@@ -71,8 +68,7 @@ class EvaluateExplainers(LabelledAlgorithm):
         ]  # fmt: skip
 
     def group_title(self) -> str:
-        name = Path(self.patches).name if self.patches else self.raster.name
-        return tr("Explainers on {scene}").format(scene=name)
+        return tr("Explainers on {scene}").format(scene=self.source_name)
 
     def shortHelpString(self) -> str:
         return tr(
@@ -94,33 +90,18 @@ class EvaluateExplainers(LabelledAlgorithm):
             self.addParameter(parameter)
 
     def _inputs(self) -> list:
-        kinds = Qgis.ProcessingSourceType
         return [
+            folder("PATCHES", tr("Folder of chips"),
+                   tr("Folder with a sub-folder of rasters for each class, or with rasters alone. Either "
+                      "this or a scene with labels.")),
+            scene(tr("Raster to cut chips from, or whose labelled pixels are explained."), optional=True),
+            label_layer(tr("Where the chips or the pixels of the scene are, in any CRS: points, polygons or "
+                           "a class raster."), optional=True),
+            label_field(tr("Field that holds the class; needed for pixels. Chips may go without.")),
             described(
-                _folder("PATCHES", tr("Folder of chips")),
-                tr("Folder with a sub-folder of rasters for each class, or with rasters alone. Either this "
-                   "or a scene with labels."),
-            ),
-            described(
-                QgsProcessingParameterRasterLayer("INPUT", tr("Scene"), optional=True),
-                tr("Raster to cut chips from, or whose labelled pixels are explained."),
-            ),
-            described(
-                QgsProcessingParameterMapLayer(
-                    "LABELS", tr("Labels"), types=[kinds.VectorPoint, kinds.VectorPolygon, kinds.Raster],
-                    optional=True,
+                QgsProcessingParameterMultipleLayers(
+                    "MODEL", tr("Model files"), Qgis.ProcessingSourceType.File
                 ),
-                tr("Where the chips or the pixels of the scene are, in any CRS: points, polygons or a class "
-                   "raster."),
-            ),
-            described(
-                QgsProcessingParameterField(
-                    "LABEL_FIELD", tr("Label field"), parentLayerParameterName="LABELS", optional=True
-                ),
-                tr("Field that holds the class; needed for pixels. Chips may go without."),
-            ),
-            described(
-                QgsProcessingParameterMultipleLayers("MODEL", tr("Model files"), kinds.File),
                 tr("One or more .safetensors files that a training algorithm of this plugin wrote, all of "
                    "scene classifiers or all of pixel classifiers."),
             ),
@@ -132,17 +113,10 @@ class EvaluateExplainers(LabelledAlgorithm):
                 tr("The methods to score. Each must serve all models; pixel classifiers have no grad_cam, "
                    "scene classifiers no deeplift."),
             ),
-            described(
-                _folder("MASKS", tr("Folder of masks")),
-                tr("With a folder of chips: rasters of the same names in the same sub-folders, not 0 where "
-                   "the evidence is."),
-            ),
-            described(
-                QgsProcessingParameterFeatureSource(
-                    "MASK", tr("Mask"), [kinds.VectorPolygon], optional=True
-                ),
-                tr("With a scene: polygons, in any CRS, around the evidence."),
-            ),
+            folder("MASKS", tr("Folder of masks"),
+                   tr("With a folder of chips: rasters of the same names in the same sub-folders, not 0 "
+                      "where the evidence is.")),
+            mask(tr("With a scene: polygons, in any CRS, around the evidence.")),
             whole("CHIPS", tr("Chips"), Job.chips, 1, 100000,
                   tr("How many chips or pixels to draw, from all classes in turn.")),
             real("RADIUS", tr("Radius"), Job.radius, 1e-6, 1000,
@@ -155,20 +129,16 @@ class EvaluateExplainers(LabelledAlgorithm):
 
     def _advanced(self) -> list:
         return [
-            whole("UNLABELLED_VALUE", tr("Unlabelled value"), Job.unlabelled_value, -(2**31), 2**31 - 1,
-                  tr("Value of a class raster that means 'no label', beside its nodata value."), True),
+            unlabelled_value(Job.unlabelled_value),
             real("SPECKLE_LOOKS", tr("Looks of the speckle"), Job.speckle_looks, 0, 10000,
                  tr("Speckle added to chips is that of so many looks; fewer are rougher. 0: none is added."),
                  True),
-            whole("STEPS", tr("Steps"), Job.steps, 0, 4096,
-                  tr("Steps of integrated_gradients; 0: added until settled."), True),
-            choice("BASELINE", tr("Baseline"), BASELINES, Job.baseline,
+            steps(Job.steps),
+            choice("BASELINE", tr("Baseline"), OWN_BASELINES, Job.baseline,
                    tr("What stands for 'no evidence', also where parts are removed: 'zero' (of chips the "
                       "lower clip limit), the 'mean' of the training, for chips also their own mean "
                       "('chip_mean') or that with speckle ('speckle')."), True),
-            choice("GRAD_CAM_LAYER", tr("Grad-CAM layer"), LAYERS, Job.layer,
-                   tr("Stage of the network whose maps Grad-CAM weighs; early ones show more detail and are "
-                      "less stable."), True),
+            grad_cam_layer(Job.layer),
             whole("OCCLUSION_WINDOW", tr("Occlusion window (pixels)"), Job.occlusion_window, 1, 999,
                   tr("Side of the square that occlusion replaces in chips."), True),
             whole("OCCLUSION_STRIDE", tr("Occlusion stride (pixels)"), Job.occlusion_stride, 1, 999,
@@ -178,40 +148,18 @@ class EvaluateExplainers(LabelledAlgorithm):
             whole("RANDOMISED_CHIPS", tr("Chips for the randomisation"), Job.randomised_chips, 0, 100000,
                   tr("How many chips are explained again with randomised weights, once per stage of the "
                      "network; 0: none."), True),
-            described(
-                QgsProcessingParameterBoolean(
-                    "SKIP_UNREADABLE", tr("Skip unreadable files"), Job.skip_unreadable
-                ),
-                tr("Leaves out files of the folder that can't be read and names them, instead of stopping."),
-                advanced=True,
-            ),
+            skip_unreadable(Job.skip_unreadable),
             device(),
             memory(),
         ]  # fmt: skip
 
     def _destinations(self) -> list:
         return [
-            described(
-                QgsProcessingParameterFeatureSink(
-                    "METRICS", tr("Metrics"), Qgis.ProcessingSourceType.Vector,
-                    optional=True, createByDefault=True,
-                ),
-                tr("Table with a row per model and explainer: place, points, scores with intervals."),
-            ),
-            described(
-                QgsProcessingParameterFileDestination(
-                    "MONTAGE", tr("Montage"), tr("PNG files") + " (*.png)",
-                    optional=True, createByDefault=True,
-                ),
-                tr("Picture of chips of different classes with the map of every explainer."),
-            ),
-            described(
-                QgsProcessingParameterFileDestination(
-                    "REPORT", tr("Report"), tr("HTML files") + " (*.html)",
-                    optional=True, createByDefault=True,
-                ),
-                tr("Page with ranking, tables, montage and settings, to read or to print."),
-            ),
+            table("METRICS", tr("Metrics"),
+                  tr("Table with a row per model and explainer: place, points, scores with intervals.")),
+            picture("MONTAGE", tr("Montage"),
+                    tr("Picture of chips of different classes with the map of every explainer.")),
+            report(tr("Page with ranking, tables, montage and settings, to read or to print.")),
         ]  # fmt: skip
 
     def prepareAlgorithm(
@@ -231,7 +179,7 @@ class EvaluateExplainers(LabelledAlgorithm):
         models = self.parameterAsFileList(parameters, "MODEL", context)
         if not models:
             raise QgsProcessingException(tr("MODEL is missing: choose one or more model files."))
-        for name, methods in _READ_BY.items():
+        for name, methods in READ_BY.items():
             if not set(methods) & set(self.explainers):
                 self.warn_unused(name, tr("these EXPLAINERS"), parameters, feedback)
         return Job(
@@ -239,12 +187,9 @@ class EvaluateExplainers(LabelledAlgorithm):
             explainers=list(self.explainers),
             baseline=self.chosen["BASELINE"],
             layer=self.chosen["GRAD_CAM_LAYER"],
-            skip_unreadable=self.parameterAsBoolean(parameters, "SKIP_UNREADABLE", context),
+            **self.switches(("SKIP_UNREADABLE",), parameters, context),
             **self.numbers(_NUMBERS, parameters, context),
-            **{
-                name.lower(): self.parameterAsDouble(parameters, name, context)
-                for name in ("RADIUS", "SPECKLE_LOOKS", "BRIGHT_SHARE")
-            },
+            **self.fractions(("RADIUS", "SPECKLE_LOOKS", "BRIGHT_SHARE"), parameters, context),
             **self._chips(parameters, context, feedback),
             **self.common(parameters, context),
             **outputs,
@@ -254,15 +199,13 @@ class EvaluateExplainers(LabelledAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Return the job fields of the chips and of their masks: from folders, or on a scene."""
-        self.patches = self._path("PATCHES", parameters, context)
-        if bool(self.patches) != is_empty(parameters.get("INPUT")):
-            raise QgsProcessingException(
-                tr("Give either PATCHES, a folder of chips, or INPUT with LABELS, a scene.")
-            )
+        self.take_patches(
+            parameters, context, tr("Give either PATCHES, a folder of chips, or INPUT with LABELS, a scene.")
+        )
         if self.patches:
             for name in ("LABELS", "LABEL_FIELD", "UNLABELLED_VALUE", "MASK"):
                 self.warn_unused(name, "PATCHES", parameters, feedback)
-            return {"patches": self.patches, "masks": self._path("MASKS", parameters, context)}
+            return {"patches": self.patches, "masks": self.path("MASKS", parameters, context)}
         if is_empty(parameters.get("LABELS")):
             raise QgsProcessingException(tr("LABELS is missing: it says where on INPUT to look."))
         for name in ("SKIP_UNREADABLE", "MASKS"):
@@ -278,11 +221,3 @@ class EvaluateExplainers(LabelledAlgorithm):
         if self.label_source is None or self.text("LABEL_FIELD", parameters, context):
             return self.labels(parameters, context, feedback)
         return {"label_features": export_features(self.label_source, self.raster, context, feedback)}
-
-    def _path(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
-        given = self.parameterAsFile(parameters, name, context)
-        return str(Path(given).absolute()) if given else None
-
-
-def _folder(name: str, title: str) -> QgsProcessingParameterFile:
-    return QgsProcessingParameterFile(name, title, Qgis.ProcessingFileParameterBehavior.Folder, optional=True)

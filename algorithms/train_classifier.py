@@ -4,38 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from qgis.core import (
-    Qgis,
-    QgsProcessingContext,
-    QgsProcessingException,
-    QgsProcessingFeedback,
-    QgsProcessingOutputNumber,
-    QgsProcessingParameterBoolean,
-    QgsProcessingParameterFeatureSink,
-    QgsProcessingParameterField,
-    QgsProcessingParameterFileDestination,
-    QgsProcessingParameterMapLayer,
-    QgsProcessingParameterRasterLayer,
-    QgsRasterLayer,
-)
+from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessingOutputNumber
 
 from ..engine.jobs import TrainClassifierJob as Job
-from ._base import EngineAlgorithm
 from ._choices import Rules
-from ._features import class_field, export_features
-from ._parameters import choice, described, device, memory, real, seed, whole
-from ._rasters import RasterSource
+from ._destinations import check_model, model, report, table
+from ._labels import LabelledAlgorithm, label_field, label_layer, unlabelled_value
+from ._parameters import choice, device, memory, real, scene, seed, switch, whole
 from ._text import tr
 
 ARCHITECTURES = ("spectral_cnn", "spatial_cnn", "hybrid_cnn")
 NORMALISATIONS = ("none", "standard", "per_pixel")
 SPLITS = ("blocks", "random")
-_NUMBERS = (
-    "UNLABELLED_VALUE", "PATCH_SIZE", "COMPONENTS", "EPOCHS", "PATIENCE", "BATCH_SIZE", "BLOCK_SIZE",
-)  # fmt: skip
+_NUMBERS = ("PATCH_SIZE", "COMPONENTS", "EPOCHS", "PATIENCE", "BATCH_SIZE", "BLOCK_SIZE")
 
 
-class TrainClassifier(EngineAlgorithm):
+class TrainClassifier(LabelledAlgorithm):
     """Trains a classifier and says how well it does on pixels that it has not seen."""
 
     ID = "trainclassifier"
@@ -86,25 +70,12 @@ class TrainClassifier(EngineAlgorithm):
         self.addOutput(QgsProcessingOutputNumber("MEAN_IOU", tr("Mean intersection over union")))
 
     def _inputs(self) -> list:
-        kinds = Qgis.ProcessingSourceType
         return [
-            described(
-                QgsProcessingParameterRasterLayer("INPUT", tr("Scene")),
-                tr("Raster to learn from; all its bands are used, except those that its header marks as "
-                   "bad."),
-            ),
-            described(
-                QgsProcessingParameterMapLayer(
-                    "LABELS", tr("Labels"), types=[kinds.VectorPoint, kinds.VectorPolygon, kinds.Raster]
-                ),
-                tr("Points or polygons with a class, in any CRS, or a raster of class numbers."),
-            ),
-            described(
-                QgsProcessingParameterField(
-                    "LABEL_FIELD", tr("Label field"), parentLayerParameterName="LABELS", optional=True
-                ),
-                tr("Field of text or numbers that holds the class; needed where the labels are vectors."),
-            ),
+            scene(tr("Raster to learn from; all its bands are used, except those that its header marks as "
+                     "bad.")),
+            label_layer(tr("Points or polygons with a class, in any CRS, or a raster of class numbers.")),
+            label_field(tr("Field of text or numbers that holds the class; needed where the labels are "
+                           "vectors.")),
             choice("ARCHITECTURE", tr("Architecture"), ARCHITECTURES, Job.architecture,
                    tr("'spectral_cnn' reads the spectrum of each pixel alone; 'spatial_cnn' a patch "
                       "around it; 'hybrid_cnn' a patch with spectral and spatial convolutions, as "
@@ -123,8 +94,7 @@ class TrainClassifier(EngineAlgorithm):
 
     def _advanced(self) -> list:
         return [
-            whole("UNLABELLED_VALUE", tr("Unlabelled value"), Job.unlabelled_value, -(2**31), 2**31 - 1,
-                  tr("Value of a class raster that means 'no label', beside its nodata value."), True),
+            unlabelled_value(Job.unlabelled_value),
             whole("COMPONENTS", tr("Principal components"), Job.components, 1, 1000,
                   tr("Principal components that hybrid_cnn reduces the bands to."), True),
             whole("PATIENCE", tr("Patience (epochs)"), Job.patience, 1, 100000,
@@ -133,67 +103,29 @@ class TrainClassifier(EngineAlgorithm):
                  tr("Size of a training step."), True),
             whole("BATCH_SIZE", tr("Batch size"), Job.batch_size, 2, 65536,
                   tr("Pixels per training step."), True),
-            described(
-                QgsProcessingParameterBoolean(
-                    "CLASS_WEIGHTS", tr("Weigh classes by rarity"), Job.class_weights
-                ),
-                tr("Lets rare classes count for more: by one over the root of their pixels' number."),
-                advanced=True,
-            ),
+            switch("CLASS_WEIGHTS", tr("Weigh classes by rarity"), Job.class_weights,
+                   tr("Lets rare classes count for more: by one over the root of their pixels' number."),
+                   True),
             choice("SPLIT", tr("Split"), SPLITS, Job.split,
                    tr("How test pixels are chosen: by spatial 'blocks', or at 'random', which flatters "
                       "the network."),
                    True),
             whole("BLOCK_SIZE", tr("Block size (pixels)"), Job.block_size, 0, 100000,
                   tr("Side of the blocks; 0: chosen from where the labels lie."), True),
-            described(
-                QgsProcessingParameterBoolean("COMPARE_SPLITS", tr("Compare splits"), Job.compare_splits),
-                tr("Trains a second time with the other split, so that the report shows both figures; "
-                   "takes twice the time."), advanced=True,
-            ),
+            switch("COMPARE_SPLITS", tr("Compare splits"), Job.compare_splits,
+                   tr("Trains a second time with the other split, so that the report shows both figures; "
+                      "takes twice the time."), True),
             device(),
             memory(),
         ]  # fmt: skip
 
     def _destinations(self) -> list:
         return [
-            described(
-                QgsProcessingParameterFileDestination(
-                    "MODEL", tr("Model file"), tr("Model files") + " (*.safetensors)"
-                ),
-                tr("The trained network with its card: bands, wavelengths, classes and training record."),
-            ),
-            described(
-                QgsProcessingParameterFeatureSink(
-                    "CONFUSION",
-                    tr("Confusion"),
-                    Qgis.ProcessingSourceType.Vector,
-                    optional=True,
-                    createByDefault=True,
-                ),
-                tr("Table of the test pixels: a row per reference class, a column per predicted class."),
-            ),
-            described(
-                QgsProcessingParameterFileDestination(
-                    "REPORT",
-                    tr("Report"),
-                    tr("HTML files") + " (*.html)",
-                    optional=True,
-                    createByDefault=True,
-                ),
-                tr("Page with accuracy by block and by random split, confusion, and recall per class."),
-            ),
-        ]
-
-    def prepareAlgorithm(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        layer = self.parameterAsLayer(parameters, "LABELS", context)
-        self.label_raster = RasterSource.of(layer) if isinstance(layer, QgsRasterLayer) else None
-        self.label_source = (
-            None if self.label_raster else self.parameterAsSource(parameters, "LABELS", context)
-        )
-        return super().prepareAlgorithm(parameters, context, feedback)
+            model(tr("The trained network with its card: bands, wavelengths, classes and training record.")),
+            table("CONFUSION", tr("Confusion"),
+                  tr("Table of the test pixels: a row per reference class, a column per predicted class.")),
+            report(tr("Page with accuracy by block and by random split, confusion, and recall per class.")),
+        ]  # fmt: skip
 
     def job(
         self,
@@ -202,50 +134,19 @@ class TrainClassifier(EngineAlgorithm):
         feedback: QgsProcessingFeedback,
         outputs: dict[str, Any],
     ) -> Job:
-        if not outputs["model"].lower().endswith(".safetensors"):
-            raise QgsProcessingException(tr("MODEL must be a file that ends in .safetensors."))
-        compare = self.parameterAsBoolean(parameters, "COMPARE_SPLITS", context)
-        if self.chosen["SPLIT"] == "random" and not compare:
+        check_model(outputs["model"])
+        switches = self.switches(("COMPARE_SPLITS", "CLASS_WEIGHTS"), parameters, context)
+        if self.chosen["SPLIT"] == "random" and not switches["compare_splits"]:
             self.warn_unused("BLOCK_SIZE", "SPLIT=random", parameters, feedback)
         return Job(
             scene=self.scene(context, feedback),
             architecture=self.chosen["ARCHITECTURE"],
             normalisation=self.chosen["NORMALISATION"],
             split=self.chosen["SPLIT"],
-            compare_splits=compare,
-            class_weights=self.parameterAsBoolean(parameters, "CLASS_WEIGHTS", context),
-            learning_rate=self.parameterAsDouble(parameters, "LEARNING_RATE", context),
-            test_share=self.parameterAsDouble(parameters, "TEST_SHARE", context),
+            **switches,
             **self.numbers(_NUMBERS, parameters, context),
-            **self._labels(parameters, context, feedback),
+            **self.fractions(("LEARNING_RATE", "TEST_SHARE"), parameters, context),
+            **self.labels(parameters, context, feedback),
             **self.common(parameters, context),
             **outputs,
         )
-
-    def _labels(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> dict[str, Any]:
-        """Return the job fields of the labels: a class raster as it is, features in the scene's CRS."""
-        field = self.text("LABEL_FIELD", parameters, context)
-        if self.label_raster:
-            self.warn_unused("LABEL_FIELD", tr("a class raster"), parameters, feedback)
-            return {
-                "label_raster": self.label_raster.path(context, feedback),
-                "label_name": self.label_raster.name,
-            }
-        if self.label_source is None:
-            raise QgsProcessingException(
-                tr("QGIS can open LABELS neither as vector nor as raster; choose a layer or file.")
-            )
-        if field is None:
-            raise QgsProcessingException(
-                tr("LABEL_FIELD is missing: name the field of '{layer}' that holds the class.").format(
-                    layer=self.label_source.sourceName()
-                )
-            )
-        self.warn_unused("UNLABELLED_VALUE", tr("vector labels"), parameters, feedback)
-        index = class_field(self.label_source, field)
-        return {
-            "label_features": export_features(self.label_source, self.raster, context, feedback, index),
-            "label_name": field,
-        }

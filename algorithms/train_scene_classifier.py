@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from qgis.core import (
-    Qgis,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
     QgsProcessingOutputString,
-    QgsProcessingParameterBoolean,
-    QgsProcessingParameterFeatureSink,
-    QgsProcessingParameterField,
-    QgsProcessingParameterFile,
-    QgsProcessingParameterFileDestination,
-    QgsProcessingParameterMapLayer,
-    QgsProcessingParameterRasterLayer,
-    QgsProcessingParameterString,
 )
 
 from ..engine.jobs import TrainSceneClassifierJob as Job
+from ._chips import ChipAlgorithm, skip_unreadable
 from ._choices import Rules
-from ._labels import LabelledAlgorithm
-from ._parameters import choice, described, device, is_empty, memory, real, seed, whole
+from ._destinations import check_model, model, report, table
+from ._labels import LabelledAlgorithm, label_field, label_layer, unlabelled_value
+from ._parameters import choice, device, folder, is_empty, memory, real, scene, seed, switch, whole, words
 from ._text import tr
 
 ARCHITECTURES = ("resnet18", "resnet50", "resnet101")
@@ -35,7 +27,7 @@ AUGMENTATIONS = ("none", "shift", "shift_flip", "shift_flip_rotate")
 SCHEDULES = ("cosine", "one_cycle", "step", "constant")
 
 
-class TrainSceneClassifier(LabelledAlgorithm):
+class TrainSceneClassifier(ChipAlgorithm, LabelledAlgorithm):
     """Trains classifiers of chips and says how well they do on chips that they have not seen."""
 
     ID = "trainsceneclassifier"
@@ -43,8 +35,6 @@ class TrainSceneClassifier(LabelledAlgorithm):
     FILES = ("MODEL", "REPORT")
     TABLES = ("CONFUSION",)
     RULES = Rules(used_with={"LOOKS": ("SPECKLE_FILTER", ("lee",))})
-
-    patches: str | None = None
 
     def displayName(self) -> str:
         return tr("Train a scene classifier")
@@ -59,8 +49,7 @@ class TrainSceneClassifier(LabelledAlgorithm):
         return ["train", "classification", "deep learning", "resnet", "sar", "radar", "chips", "target"]
 
     def group_title(self) -> str:
-        name = Path(self.patches).name if self.patches else self.raster.name
-        return tr("Training on {scene}").format(scene=name)
+        return tr("Training on {scene}").format(scene=self.source_name)
 
     def shortHelpString(self) -> str:
         return tr(
@@ -85,39 +74,21 @@ class TrainSceneClassifier(LabelledAlgorithm):
         self.addOutput(QgsProcessingOutputNumber("KAPPA", tr("Kappa")))
 
     def _inputs(self) -> list:
-        kinds = Qgis.ProcessingSourceType
         return [
-            described(
-                _folder("PATCHES", tr("Folder of chips")),
-                tr("Folder with a sub-folder of rasters for each class. Either this or a scene with labels."),
-            ),
-            described(
-                _folder("TEST_PATCHES", tr("Folder of test chips")),
-                tr("The same for chips that only test. Empty: a part of the chips tests."),
-            ),
-            described(
-                QgsProcessingParameterRasterLayer("INPUT", tr("Scene"), optional=True),
-                tr("Raster to cut chips from."),
-            ),
-            described(
-                QgsProcessingParameterMapLayer(
-                    "LABELS", tr("Labels"), types=[kinds.VectorPoint, kinds.VectorPolygon, kinds.Raster],
-                    optional=True,
-                ),
-                tr("Where the chips of the scene are, in any CRS: around points, side by side in polygons, "
-                   "or where a class raster has one class on seven tenths of a chip."),
-            ),
-            described(
-                QgsProcessingParameterField(
-                    "LABEL_FIELD", tr("Label field"), parentLayerParameterName="LABELS", optional=True
-                ),
-                tr("Field of text or numbers that holds the class; needed where the labels are vectors."),
-            ),
-            described(
-                QgsProcessingParameterString("BAND", tr("Band"), optional=True),
-                tr("Number or name of the band to read, such as VV. 'each' trains a model for each band. "
-                   "Empty: one model reads all."),
-            ),
+            folder("PATCHES", tr("Folder of chips"),
+                   tr("Folder with a sub-folder of rasters for each class. Either this or a scene with "
+                      "labels.")),
+            folder("TEST_PATCHES", tr("Folder of test chips"),
+                   tr("The same for chips that only test. Empty: a part of the chips tests.")),
+            scene(tr("Raster to cut chips from."), optional=True),
+            label_layer(tr("Where the chips of the scene are, in any CRS: around points, side by side in "
+                           "polygons, or where a class raster has one class on seven tenths of a chip."),
+                        optional=True),
+            label_field(tr("Field of text or numbers that holds the class; needed where the labels are "
+                           "vectors.")),
+            words("BAND", tr("Band"),
+                  tr("Number or name of the band to read, such as VV. 'each' trains a model for each band. "
+                     "Empty: one model reads all.")),
             choice("ARCHITECTURE", tr("Architecture"), ARCHITECTURES, Job.architecture,
                    tr("'resnet18' suits hundreds to thousands of chips; the larger ones take 3 to 6 times as "
                       "long.")),
@@ -135,14 +106,11 @@ class TrainSceneClassifier(LabelledAlgorithm):
 
     def _advanced(self) -> list:
         return [
-            whole("UNLABELLED_VALUE", tr("Unlabelled value"), Job.unlabelled_value, -(2**31), 2**31 - 1,
-                  tr("Value of a class raster that means 'no label', beside its nodata value."), True),
-            described(
-                QgsProcessingParameterString("CLIP", tr("Clip"), optional=True),
-                tr("Values that become 0 and 1, in decibels where VALUES leads there: low,high for all "
-                   "bands, or for each as in -25,5;-32,0. Empty: percentiles 1 and 99 of training chips."),
-                advanced=True,
-            ),
+            unlabelled_value(Job.unlabelled_value),
+            words("CLIP", tr("Clip"),
+                  tr("Values that become 0 and 1, in decibels where VALUES leads there: low,high for all "
+                     "bands, or for each as in -25,5;-32,0. Empty: percentiles 1 and 99 of training chips."),
+                  True),
             choice("SPECKLE_FILTER", tr("Speckle filter"), SPECKLE_FILTERS, Job.speckle_filter,
                    tr("Filter of 5 x 5 pixels before the network. It is part of the model, and of what is "
                       "explained."), True),
@@ -158,46 +126,22 @@ class TrainSceneClassifier(LabelledAlgorithm):
                    tr("How the step changes over the epochs, after a rise."), True),
             whole("BATCH_SIZE", tr("Batch size"), Job.batch_size, 2, 65536,
                   tr("Chips per training step."), True),
-            described(
-                QgsProcessingParameterBoolean("CLASS_WEIGHTS", tr("Balance classes"), Job.class_weights),
-                tr("Shows chips of all classes equally often, so that rare classes count as much."),
-                advanced=True,
-            ),
-            described(
-                QgsProcessingParameterBoolean(
-                    "SKIP_UNREADABLE", tr("Skip unreadable files"), Job.skip_unreadable
-                ),
-                tr("Leaves out files of the folders that can't be read and names them, instead of stopping."),
-                advanced=True,
-            ),
+            switch("CLASS_WEIGHTS", tr("Balance classes"), Job.class_weights,
+                   tr("Shows chips of all classes equally often, so that rare classes count as much."), True),
+            skip_unreadable(Job.skip_unreadable),
             device(),
             memory(),
         ]  # fmt: skip
 
     def _destinations(self) -> list:
         return [
-            described(
-                QgsProcessingParameterFileDestination(
-                    "MODEL", tr("Model file"), tr("Model files") + " (*.safetensors)"
-                ),
-                tr("The trained network with its card. With BAND=each a file per band, with the band's name "
-                   "before the ending."),
-            ),
-            described(
-                QgsProcessingParameterFeatureSink(
-                    "CONFUSION", tr("Confusion"), Qgis.ProcessingSourceType.Vector,
-                    optional=True, createByDefault=True,
-                ),
-                tr("Table of the test chips: a row per model and reference class, a column per predicted "
-                   "class."),
-            ),
-            described(
-                QgsProcessingParameterFileDestination(
-                    "REPORT", tr("Report"), tr("HTML files") + " (*.html)",
-                    optional=True, createByDefault=True,
-                ),
-                tr("Page with accuracy, confusion and figures per class, and how the chips were prepared."),
-            ),
+            model(tr("The trained network with its card. With BAND=each a file per band, with the band's "
+                     "name before the ending.")),
+            table("CONFUSION", tr("Confusion"),
+                  tr("Table of the test chips: a row per model and reference class, a column per predicted "
+                     "class.")),
+            report(tr("Page with accuracy, confusion and figures per class, and how the chips were "
+                      "prepared.")),
         ]  # fmt: skip
 
     def job(
@@ -207,8 +151,7 @@ class TrainSceneClassifier(LabelledAlgorithm):
         feedback: QgsProcessingFeedback,
         outputs: dict[str, Any],
     ) -> Job:
-        if not outputs["model"].lower().endswith(".safetensors"):
-            raise QgsProcessingException(tr("MODEL must be a file that ends in .safetensors."))
+        check_model(outputs["model"])
         if self.text("TEST_PATCHES", parameters, context):
             self.warn_unused("TEST_SHARE", "TEST_PATCHES", parameters, feedback)
         return Job(
@@ -217,14 +160,8 @@ class TrainSceneClassifier(LabelledAlgorithm):
                 for name in ("ARCHITECTURE", "VALUES", "SPECKLE_FILTER", "AUGMENTATION", "SCHEDULE")
             },
             **self.numbers(("PATCH_SIZE", "EPOCHS", "BATCH_SIZE"), parameters, context),
-            **{
-                name.lower(): self.parameterAsDouble(parameters, name, context)
-                for name in ("LOOKS", "LEARNING_RATE", "TEST_SHARE")
-            },
-            **{
-                name.lower(): self.parameterAsBoolean(parameters, name, context)
-                for name in ("CLASS_WEIGHTS", "SKIP_UNREADABLE")
-            },
+            **self.fractions(("LOOKS", "LEARNING_RATE", "TEST_SHARE"), parameters, context),
+            **self.switches(("CLASS_WEIGHTS", "SKIP_UNREADABLE"), parameters, context),
             band=self.text("BAND", parameters, context) or "",
             clip=_limits(self.text("CLIP", parameters, context)),
             **self._chips(parameters, context, feedback),
@@ -236,13 +173,11 @@ class TrainSceneClassifier(LabelledAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Return the job fields that say where the chips come from: a folder, or a scene with labels."""
-        self.patches, test_patches = (
-            self._path(name, parameters, context) for name in ("PATCHES", "TEST_PATCHES")
-        )
-        if bool(self.patches) != is_empty(parameters.get("INPUT")):
-            raise QgsProcessingException(
-                tr("Give either PATCHES, a folder of chips, or INPUT with LABELS, a scene to cut them from.")
-            )
+        self.take_patches(
+            parameters, context,
+            tr("Give either PATCHES, a folder of chips, or INPUT with LABELS, a scene to cut them from."),
+        )  # fmt: skip
+        test_patches = self.path("TEST_PATCHES", parameters, context)
         if self.patches:
             for name in ("LABELS", "LABEL_FIELD", "UNLABELLED_VALUE"):
                 self.warn_unused(name, "PATCHES", parameters, feedback)
@@ -256,14 +191,6 @@ class TrainSceneClassifier(LabelledAlgorithm):
             "test_patches": test_patches,
             **self.labels(parameters, context, feedback),
         }
-
-    def _path(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
-        given = self.parameterAsFile(parameters, name, context)
-        return str(Path(given).absolute()) if given else None
-
-
-def _folder(name: str, title: str) -> QgsProcessingParameterFile:
-    return QgsProcessingParameterFile(name, title, Qgis.ProcessingFileParameterBehavior.Folder, optional=True)
 
 
 def _limits(text: str | None) -> list[float] | None:

@@ -1,0 +1,61 @@
+"""Short ways to declare outputs: rasters, tables, pages and model files."""
+
+from __future__ import annotations
+
+from qgis.core import (
+    Qgis,
+    QgsProcessingException,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterFeatureSink,
+    QgsProcessingParameterFileDestination,
+    QgsProcessingParameterRasterDestination,
+)
+
+from ._parameters import described
+from ._text import tr
+
+
+def raster(
+    name: str, title: str, help_text: str, optional: bool = True, by_default: bool = True
+) -> QgsProcessingParameterDefinition:
+    """Declare a raster; `by_default` says whether an optional one is made where the user says nothing."""
+    parameter = QgsProcessingParameterRasterDestination(
+        name, title, optional=optional, createByDefault=by_default
+    )
+    return described(parameter, help_text)
+
+
+def table(name: str, title: str, help_text: str, by_default: bool = True) -> QgsProcessingParameterDefinition:
+    """Declare a table without geometry."""
+    kind = Qgis.ProcessingSourceType.Vector
+    parameter = QgsProcessingParameterFeatureSink(
+        name, title, kind, optional=True, createByDefault=by_default
+    )
+    return described(parameter, help_text)
+
+
+def picture(name: str, title: str, help_text: str) -> QgsProcessingParameterDefinition:
+    """Declare a PNG file."""
+    return _file(name, title, tr("PNG files") + " (*.png)", help_text)
+
+
+def report(help_text: str) -> QgsProcessingParameterDefinition:
+    """Declare REPORT, an HTML page."""
+    return _file("REPORT", tr("Report"), tr("HTML files") + " (*.html)", help_text)
+
+
+def model(help_text: str) -> QgsProcessingParameterDefinition:
+    """Declare MODEL as an output."""
+    kinds = tr("Model files") + " (*.safetensors)"
+    return described(QgsProcessingParameterFileDestination("MODEL", tr("Model file"), kinds), help_text)
+
+
+def check_model(path: str) -> None:
+    """Say where the output MODEL has another ending than model files have."""
+    if not path.lower().endswith(".safetensors"):
+        raise QgsProcessingException(tr("MODEL must be a file that ends in .safetensors."))
+
+
+def _file(name: str, title: str, kinds: str, help_text: str) -> QgsProcessingParameterDefinition:
+    parameter = QgsProcessingParameterFileDestination(name, title, kinds, optional=True, createByDefault=True)
+    return described(parameter, help_text)
