@@ -23,6 +23,16 @@ class Accuracy:
     iou: np.ndarray
 
     @property
+    def balanced(self) -> float:
+        """Mean recall of the classes that occur: balanced accuracy."""
+        return float(np.nanmean(self.recall))
+
+    @property
+    def f1(self) -> np.ndarray:
+        """F1 score of each class, NaN where it neither occurs nor is predicted."""
+        return 2 * self.iou / (1 + self.iou)
+
+    @property
     def pixels(self) -> int:
         """Number of pixels that were judged."""
         return int(self.confusion.sum())

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ..rasters.errors import InputError
-from .metrics import Accuracy
 from .scene_networks import SceneNetwork
 
 AUGMENTATIONS = ("none", "shift", "shift_flip", "shift_flip_rotate")
@@ -193,13 +192,3 @@ def _optimizer(network: SceneNetwork, learning_rate: float) -> torch.optim.Optim
         [{"params": weights, "weight_decay": _WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
         lr=learning_rate, momentum=_MOMENTUM, nesterov=True,
     )  # fmt: skip
-
-
-def balanced_accuracy(accuracy: Accuracy) -> float:
-    """Return the mean recall of the classes that occur."""
-    return float(np.nanmean(accuracy.recall))
-
-
-def f1_scores(accuracy: Accuracy) -> np.ndarray:
-    """Return the F1 score of each class, NaN where it neither occurs nor is predicted."""
-    return 2 * accuracy.iou / (1 + accuracy.iou)

@@ -15,7 +15,7 @@ from ..engine.jobs import Job
 from ..rasters.outputs import Outputs
 from .context import Context
 
-_LIBRARIES = ("torch", "captum", "numpy", "rasterio", "scikit-learn", "safetensors")
+_LIBRARIES = ("torch", "captum", "numpy", "rasterio", "scikit-learn", "safetensors", "monai")
 
 
 def run_record(job: Job, context: Context, facts: Mapping[str, object]) -> dict:

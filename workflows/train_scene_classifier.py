@@ -27,8 +27,6 @@ from ..models.scene_training import (
     AUGMENTATIONS,
     SCHEDULES,
     SceneTrainingSettings,
-    balanced_accuracy,
-    f1_scores,
     fit_scenes,
     predict_scenes,
 )  # fmt: skip
@@ -51,16 +49,6 @@ class SceneTrial:
     card: Card
     losses: tuple[float, ...]
     accuracy: Accuracy
-
-    @property
-    def balanced_accuracy(self) -> float:
-        """Mean recall of the classes."""
-        return balanced_accuracy(self.accuracy)
-
-    @property
-    def f1(self) -> np.ndarray:
-        """F1 score of each class."""
-        return f1_scores(self.accuracy)
 
 
 def train(job: TrainSceneClassifierJob, context: Context) -> dict:
@@ -97,7 +85,7 @@ def train(job: TrainSceneClassifierJob, context: Context) -> dict:
         "tables": {"CONFUSION": _confusion_table(trials)},
         "numbers": {
             "OVERALL_ACCURACY": trials[0].accuracy.overall,
-            "BALANCED_ACCURACY": trials[0].balanced_accuracy,
+            "BALANCED_ACCURACY": trials[0].accuracy.balanced,
             "KAPPA": trials[0].accuracy.kappa,
         },
         "strings": {"MODEL": models[0], "MODELS": ";".join(models)},
@@ -245,9 +233,9 @@ def _card(
             "test_chips": counts(split.test),
             "test_chips_that_overlap_training": samples.overlap,
             "overall_accuracy": accuracy.overall,
-            "balanced_accuracy": balanced_accuracy(accuracy),
+            "balanced_accuracy": accuracy.balanced,
             "kappa": accuracy.kappa,
-            "f1": dict(zip(names, map(_known, f1_scores(accuracy)))),
+            "f1": dict(zip(names, map(_known, accuracy.f1))),
             "software": {name: version(name) for name in ("torch", "monai")},
         },
     )
@@ -282,7 +270,7 @@ def _confusion_table(trials: list[SceneTrial]) -> dict:
         [
             trial.choice.name or "all", name, *trial.accuracy.confusion[i].tolist(),
             int(trial.accuracy.confusion[i].sum()),
-            *map(_known, (trial.accuracy.recall[i], trial.accuracy.precision[i], trial.f1[i])),
+            *map(_known, (trial.accuracy.recall[i], trial.accuracy.precision[i], trial.accuracy.f1[i])),
         ]
         for trial in trials
         for i, name in enumerate(names)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import (
     accuracy_score,
+    balanced_accuracy_score,
     cohen_kappa_score,
     confusion_matrix,
+    f1_score,
     jaccard_score,
     precision_score,
     recall_score,
@@ -26,6 +28,8 @@ def test_figures_are_those_of_scikit_learn(seed: int) -> None:
     assert figures.kappa == pytest.approx(cohen_kappa_score(truth, predicted))
     assert figures.recall == pytest.approx(recall_score(truth, predicted, average=None))
     assert figures.precision == pytest.approx(precision_score(truth, predicted, average=None))
+    assert figures.balanced == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert figures.f1 == pytest.approx(f1_score(truth, predicted, average=None))
     assert figures.iou == pytest.approx(jaccard_score(truth, predicted, average=None))
     assert figures.mean_iou == pytest.approx(jaccard_score(truth, predicted, average="macro"))
     assert figures.pixels == 300
@@ -34,7 +38,8 @@ def test_figures_are_those_of_scikit_learn(seed: int) -> None:
 def test_a_class_that_does_not_occur_has_no_figures_and_no_part_in_the_mean() -> None:
     figures = accuracy_of(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))
     assert figures.recall[:2].tolist() == [0.75, 1.0] and np.isnan(figures.recall[2])
-    assert np.isnan(figures.precision[2]) and np.isnan(figures.iou[2])
+    assert np.isnan(figures.precision[2]) and np.isnan(figures.iou[2]) and np.isnan(figures.f1[2])
+    assert figures.balanced == 0.875
     assert figures.mean_iou == pytest.approx((3 / 4 + 4 / 5) / 2)
 
 

@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from explanation_layers.models.metrics import accuracy_of
 from explanation_layers.models.scene_networks import build_scene_network
 from explanation_layers.models.scene_training import (
     SCHEDULES,
     SceneTrainingSettings,
     augmented,
-    balanced_accuracy,
     epoch_order,
-    f1_scores,
     fit_scenes,
     predict_scenes,
     rate,
@@ -158,15 +155,3 @@ def test_shifts_move_by_a_sixteenth_at_most_and_mirror_what_comes_in() -> None:
         for dx in range(-2, 3)
     }
     assert sum(found.values()) == 200 and min(found.values()) > 0
-
-
-def test_figures_are_those_of_scikit_learn() -> None:
-    from sklearn.metrics import balanced_accuracy_score, f1_score
-
-    generator = np.random.default_rng(3)
-    truth, predicted = generator.integers(0, 4, (2, 100))
-    confusion = np.zeros((4, 4), dtype=np.int64)
-    np.add.at(confusion, (truth, predicted), 1)
-    accuracy = accuracy_of(confusion)
-    assert balanced_accuracy(accuracy) == pytest.approx(balanced_accuracy_score(truth, predicted))
-    assert f1_scores(accuracy) == pytest.approx(f1_score(truth, predicted, average=None))
