@@ -115,7 +115,8 @@ def _warn_of_flags(entries: list[Judged], context: Context) -> None:
                 hint = " Its layer has a single pixel; choose an earlier one." if name == "grad_cam" else ""
                 context.warn(
                     f"{name} of {entry.name} gives the same value everywhere for {flat} of {count} chips, "
-                    f"which points nowhere; these have no scores, and count as the worst in the ranking.{hint}"
+                    "which points nowhere; these have no scores, and count as the worst in the ranking."
+                    + hint
                 )
             if still:
                 context.warn(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -26,6 +25,7 @@ from ..models.files import Model
 from ..models.networks import PatchNetwork
 from ..models.scene_networks import SceneNetwork
 from .chip_batches import CHIPS_AT_ONCE
+from .evaluation_result import ModelScores, examples, is_flat
 from .evaluation_sample import Sample
 from .evaluation_settings import options_of, radius_of
 
@@ -39,37 +39,9 @@ _TOGETHER = 4
 # Forward passes alone keep no layer's output: so many times the copies fit, up to what still gains.
 _FORWARD, _MOST_FORWARD = 8, 64
 _TIMED = 2
-_MOST_SHOWN = 6
-# A map that varies by no more than this share of its largest value is flat: rounding.
-_FLAT = 1e-6
 
 Baseline = Callable[[Tensor], Tensor]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ModelScores:
-    """What one model's explainers came to.
-
-    `values` by metric float64 (explainer, chip), NaN where a score is not defined, as all are of a map that
-    is `zero` or `flat`, the same everywhere; these and `constant`, which no draw moved, bool (explainer,
-    chip). `stages` by stage: Spearman's correlation (explainer,
-    chip) with the trained map, NaN for chips that were not taken. `seconds` (explainer,) a chip, each
-    alone. `predicted` int64 (chip,). Of the chips `shown`: `inputs` of the network and, by explainer, `maps`,
-    each (shown, band, y, x).
-    """
-
-    names: tuple[str, ...]
-    values: dict[str, np.ndarray]
-    zero: np.ndarray
-    flat: np.ndarray
-    constant: np.ndarray
-    stages: dict[str, np.ndarray]
-    seconds: np.ndarray
-    predicted: np.ndarray
-    shown: tuple[int, ...]
-    inputs: np.ndarray
-    maps: dict[str, np.ndarray]
 
 
 class Judge:
@@ -100,7 +72,7 @@ class Judge:
             self.network.logits(piece).flatten(1).argmax(1) for piece in self.x.split(self.forward_batch)
         ])  # fmt: skip
         self.weights = torch.nn.functional.one_hot(predicted, self.network.classes).to(self.x.dtype)
-        shown = _examples(self.sample.classes, predicted.cpu().numpy())
+        shown = examples(self.sample.classes, predicted.cpu().numpy())
         count = len(self.x)
         seconds = pool.submit(self._seconds).result()
         parts = _gathered(pool, self._score, _pieces(count, _TOGETHER))
@@ -160,7 +132,7 @@ class Judge:
         }
         flags: tuple[list[Tensor], ...] = (
             [moved[name].zero for name in self.names],
-            [_is_flat(maps[name]) & ~moved[name].zero for name in self.names],
+            [is_flat(maps[name]) & ~moved[name].zero for name in self.names],
             [moved[name].constant for name in self.names],
         )
         return values, [torch.stack(flag).cpu().numpy() for flag in flags]
@@ -296,20 +268,6 @@ class Judge:
         if self.device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
-
-
-def _examples(classes: np.ndarray, predicted: np.ndarray) -> tuple[int, ...]:
-    """Return the first chip of each class (of the predicted ones where a class is not known)."""
-    kinds = np.where(classes >= 0, classes, predicted)
-    return tuple(sorted(np.unique(kinds, return_index=True)[1].tolist())[:_MOST_SHOWN])
-
-
-def _is_flat(values: Tensor) -> Tensor:
-    """Return which maps (n, band, y, x) have the same value everywhere, and so point nowhere."""
-    cells = values.flatten(1)
-    if cells.shape[1] == 1:
-        return torch.zeros(len(cells), dtype=torch.bool, device=cells.device)
-    return cells.amax(1) - cells.amin(1) <= _FLAT * cells.abs().amax(1)
 
 
 def _gathered(pool: ThreadPoolExecutor, function: Callable[[range], T], ranges: Iterable[range]) -> list[T]:

@@ -12,8 +12,8 @@ from ..explainers.scores.bootstrap import Criterion, Interval, Place, mean_inter
 from ..models.card import polarisation
 from ..models.files import Model
 from .evaluation_metrics import METRICS
+from .evaluation_result import ModelScores
 from .evaluation_sample import Sample
-from .evaluation_scores import ModelScores
 from .evaluation_settings import radius_in_decibels
 
 
