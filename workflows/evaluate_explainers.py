@@ -108,15 +108,14 @@ def _warn_of_flags(entries: list[Judged], context: Context) -> None:
         ):
             if zero:
                 context.warn(
-                    f"{name} of {entry.name} gives a map of zeros for {zero} of {count} chips; these have no "
-                    "scores, and count as the worst in the ranking."
+                    f"{name} of {entry.name} gives a map of zeros for {zero} of {count} chips. Such maps have "
+                    "no scores, and count as the worst in the ranking."
                 )
             if flat:
-                hint = " Its layer has a single pixel; choose an earlier one." if name == "grad_cam" else ""
+                hint = "; its layer has a single pixel, choose an earlier one" if name == "grad_cam" else ""
                 context.warn(
-                    f"{name} of {entry.name} gives the same value everywhere for {flat} of {count} chips, "
-                    "which points nowhere; these have no scores, and count as the worst in the ranking."
-                    + hint
+                    f"{name} of {entry.name} gives the same value everywhere for {flat} of {count} chips"
+                    f"{hint}. Such maps have no scores, and count as the worst in the ranking."
                 )
             if still:
                 context.warn(
