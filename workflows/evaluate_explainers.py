@@ -108,8 +108,8 @@ def _warn_of_flags(entries: list[Judged], context: Context) -> None:
         ):
             if zero:
                 context.warn(
-                    f"{name} of {entry.name} gives a map of zeros for {zero} of {count} chips. Such maps have "
-                    "no scores, and count as the worst in the ranking."
+                    f"{name} of {entry.name} gives a map of zeros for {zero} of {count} chips. Such maps "
+                    "have no scores, and count as the worst in the ranking."
                 )
             if flat:
                 hint = "; its layer has a single pixel, choose an earlier one" if name == "grad_cam" else ""
