@@ -31,6 +31,7 @@ from explanation_layers.explainers.scores.randomisation import cascade, similari
 from explanation_layers.explainers.scores.ranks import average_ranks, spearman
 from explanation_layers.explainers.scores.sensitivity import sensitivity, speckled_copies, uniform_copies
 from explanation_layers.models.networks import build
+from explanation_layers.models.scene_networks import build_scene_network
 
 SIDE = 10
 
@@ -371,6 +372,27 @@ def test_the_cascade_follows_its_seed() -> None:
     assert all(torch.equal(one, other) for one, other in zip(logits(1), logits(1)))
     assert not torch.equal(logits(1)[0], logits(2)[0])
     assert (torch.stack(logits(1)).flatten(2).std(2) > 0).all()
+
+
+def test_stages_of_a_residual_network_are_its_layers() -> None:
+    torch.manual_seed(0)
+    network = build_scene_network("resnet18", bands=1, classes=3, patch_size=32).explainable()
+    names = ["fc", "layer4", "layer3", "layer2", "layer1", "conv1"]
+    assert list(stages(network)) == names
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    x = torch.rand(4, 1, 32, 32)
+    for stage, mixed in cascade(network, 0):
+        state = mixed.state_dict()
+        first = {name.split(".")[1] for name in state if not torch.equal(state[name], before[name])}
+        assert (
+            first == set(list(stages(network))[: len(first)])
+            and list(stages(network))[len(first) - 1] == stage
+        )
+        # Nothing dies or explodes.
+        spread = float(mixed.logits(x).std())
+        assert 1e-4 < spread < 1e4
+    untouched = {name for name in before if not name.startswith("trunk.")}
+    assert untouched == {"low", "high"}
 
 
 def test_similarity_ignores_the_sign(x: Tensor) -> None:
