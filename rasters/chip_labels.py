@@ -101,7 +101,7 @@ def chips_of_class_raster(
     if not found:
         raise InputError(
             f"No cell of {side} x {side} pixels has one class of {path} on {share:.0%} of its pixels; "
-            "choose a smaller PATCH_SIZE or other labels."
+            "use smaller chips or other labels."
         )
     used = sorted(set(found.values()))
     names = dict(zip(used, names_of_numbers(used, category_names(path))))
@@ -116,7 +116,7 @@ def _check_side(scene: Scene, side: int) -> None:
     if side > min(scene.grid.width, scene.grid.height):
         raise InputError(
             f"{scene.path} has {scene.grid.width} x {scene.grid.height} pixels, which is smaller than a chip "
-            f"of {side} x {side}; choose a smaller PATCH_SIZE."
+            f"of {side} x {side}; use smaller chips or a larger raster."
         )
 
 
@@ -141,7 +141,7 @@ def _no_chip(path: str, bounds: Sequence[float], grid: Grid, counts: Counter) ->
     if counts["contested"]:
         return f"Every chip that the labels in {path} place has more than one class; correct the labels."
     if counts["narrow"]:
-        return f"No polygon in {path} holds the centre of a chip; choose a smaller PATCH_SIZE."
+        return f"No polygon in {path} holds the centre of a chip; use smaller chips or larger polygons."
     return (
         f"No feature in {path} lies on the scene: the features cover {as_text(bounds)}, the scene "
         f"{as_text(grid.extent)}; check that both are of the same place."

@@ -210,7 +210,7 @@ def _common_side(folder: str, scenes: list[Scene], side: int) -> int:
     if side > common:
         raise InputError(
             f"{smallest.path} has {_size(smallest)} pixels, which is smaller than a chip of {side} x {side}; "
-            f"set PATCH_SIZE to {common} or less, or leave the file out."
+            f"leave the file out, or use smaller chips, of {common} x {common} or less."
         )
     if not side and common != max(largest.grid.width, largest.grid.height):
         raise InputError(

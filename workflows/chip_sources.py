@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,12 +92,7 @@ def chips_of(job: AttributionJob, context: Context, model: Model, scene: Scene |
 
 
 def _of_folder(job: AttributionJob, context: Context, model: Model, side: int) -> ChipSource:
-    folder = job.patches or ""
-    try:
-        chips = chips_of_folder(folder, side, job.skip_unreadable, context.check)
-    except InputError as error:
-        # Of the training, whose size of chips is a parameter; here it is the model's.
-        raise InputError(re.sub(r"set PATCH_SIZE to \d+ or less, or leave", "leave", str(error))) from error
+    chips = chips_of_folder(job.patches or "", side, job.skip_unreadable, context.check)
     model.card.check_bands(chips.bands, chips.chips[0].path)
     for text in chips.warnings:
         context.warn(text)

@@ -152,7 +152,7 @@ def test_a_polygon_between_the_centres_is_counted(scene, write):
     assert corners_of(chips_of_features(scene, write((thin, "a")), 8)) == [(0, 0), (8, 8), (16, 16)]
     chips = chips_of_features(scene, write((frame, "a"), (point(25, 35), "a")), 8)
     assert len(chips) == 1 and "1 polygon(s) hold the centre of no chip" in chips.warnings[0]
-    with pytest.raises(InputError, match="choose a smaller PATCH_SIZE"):
+    with pytest.raises(InputError, match="holds the centre of a chip; use smaller chips"):
         chips_of_features(scene, write((frame, "a")), 8)
 
 
