@@ -23,7 +23,7 @@ from .context import Context
 from .devices import resolve_device, workers
 from .explainer_options import options_of
 from .fitting import check_has_data, no_data, open_pair
-from .record import lineage_tags, run_record, stage_records, written_paths
+from .record import lineage_tags, run_record, stage_records, with_records
 from .targets import Target, baseline_spectrum, model_units
 from .tiling import map_tiles, tile_count, tile_side, within
 
@@ -61,7 +61,7 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
         raise InputError(
             "CHIP_FOLDER takes a raster per chip, and the model classifies pixels; leave it empty."
         )
-    with Outputs(context.job_id, written_paths(job), [scene.path, job.model]) as outputs:
+    with Outputs(context.job_id, with_records(job.output_paths()), [scene.path, job.model]) as outputs:
         grid = scene.grid.sub(window)
         pixels = grid.width * grid.height
         bands = {"attribution": len(scene.bands), "saliency": 3}
@@ -92,7 +92,7 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
         summary.warn(context)
         writers.write_styles(summary)
         record = run_record(job, context, {**facts, **summary.facts()})
-        stage_records(outputs, job, record)
+        stage_records(outputs, job.output_paths(), record)
     return {
         "files": {name: path for name in job.OUTPUTS if (path := getattr(job, name))},
         "tables": {"BAND_TABLE": summary.band_table()},

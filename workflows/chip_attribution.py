@@ -29,7 +29,7 @@ from .devices import resolve_device, workers
 from .explainer_options import options_of
 from .fitting import check_has_data, no_data
 from .merge import Plan, merge_weights, merged
-from .record import lineage_tags, run_record, stage_records, written_paths
+from .record import lineage_tags, run_record, stage_records, with_records
 from .slide import Chips
 from .targets import OF_A_CHIP, Target, baseline_spectrum, model_units
 from .tiling import in_order, within
@@ -57,7 +57,7 @@ def explain_chips(job: AttributionJob, context: Context, model: Model, scene: Sc
     summary = ChipSummary(model.card, layout, explainer, job.seed)
     inputs = [job.model, *([scene.path] if scene else _paths(found))]
     folders = [job.chip_folder] if job.chip_folder else []
-    with Outputs(context.job_id, written_paths(job), inputs, folders) as outputs:
+    with Outputs(context.job_id, with_records(job.output_paths()), inputs, folders) as outputs:
         _check_space(job, found, layout)
         if scene:
             context.progress(0.0, "Looking for data")
@@ -90,7 +90,7 @@ def explain_chips(job: AttributionJob, context: Context, model: Model, scene: Sc
         if files:
             files.write_styles(place, limit)
         record = run_record(job, context, {**facts, **summary.facts()})
-        stage_records(outputs, job, record)
+        stage_records(outputs, job.output_paths(), record)
     return {
         "files": {name: path for name in job.OUTPUTS if (path := getattr(job, name))},
         "tables": summary.tables(),

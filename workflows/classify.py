@@ -24,7 +24,7 @@ from .classify_slide import SlideClassifier
 from .context import Context
 from .devices import resolve_device
 from .fitting import check_has_data, no_data, open_pair
-from .record import lineage_tags, run_record, stage_records, written_paths
+from .record import lineage_tags, run_record, stage_records, with_records
 from .tiling import BLOCK, map_tiles, read_tile, tile_count, tile_side, within
 
 # Activations of all layers at once, in bytes a pixel, for the widest of our networks.
@@ -41,7 +41,7 @@ def classify(job: ClassifyJob, context: Context) -> dict:
     if not job.output_paths():
         raise InputError("No output is wanted; choose classes, confidence or probabilities.")
     slide = SlideClassifier(job, scene, model, device) if card.task == SCENE_CLASSIFICATION else None
-    with Outputs(context.job_id, written_paths(job), [job.scene, job.model]) as outputs:
+    with Outputs(context.job_id, with_records(job.output_paths()), [job.scene, job.model]) as outputs:
         grid = scene.grid.sub(window)
         pixels = grid.width * grid.height
         bytes_each = {"classes": 1, "confidence": 4, "probabilities": 4 * len(card.classes)}
@@ -72,7 +72,7 @@ def classify(job: ClassifyJob, context: Context) -> dict:
             raise no_data(scene)
         _write_styles(job, outputs, model)
         record = run_record(job, context, {**facts, "pixels": dict(zip(card.class_names, counts.tolist()))})
-        stage_records(outputs, job, record)
+        stage_records(outputs, job.output_paths(), record)
     return {
         "files": {name: path for name in job.OUTPUTS if (path := getattr(job, name))},
         "tables": {},

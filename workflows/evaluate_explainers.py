@@ -20,7 +20,7 @@ from .evaluation_sample import Sample, Samples
 from .evaluation_scores import BLOCK, CURVE_STEPS, REMOVALS, Baseline, Judge
 from .evaluation_settings import baseline_of, check_job, load_models, names_of_models, radius_in_decibels
 from .evaluation_table import Judged, judged, metrics_table, ranking_of
-from .record import run_record, stage_records, written_paths
+from .record import run_record, stage_records, with_records
 
 # Of the progress, what is left for pictures and pages.
 _SCORING = 0.97
@@ -34,7 +34,7 @@ def evaluate(job: EvaluateExplainersJob, context: Context) -> dict:
     models = load_models(job)
     baselines = [baseline_of(job, model) for model in models]
     inputs = [path for path in (*job.models, job.scene, job.label_features, job.label_raster) if path]
-    with Outputs(context.job_id, written_paths(job), inputs) as outputs:
+    with Outputs(context.job_id, with_records(job.output_paths()), inputs) as outputs:
         context.progress(0.0, "Reading chips" if job.patches else "Reading the scene")
         samples = Samples(job, context)
         drawn = [samples.of(model, path) for model, path in zip(models, job.models)]
@@ -50,7 +50,7 @@ def evaluate(job: EvaluateExplainersJob, context: Context) -> dict:
             context.progress(_SCORING, "Writing the report")
             with open(outputs.stage(job.report), "w", encoding="utf-8") as page:
                 page.write(evaluation_report(job, entries, overall, record))
-        stage_records(outputs, job, record)
+        stage_records(outputs, job.output_paths(), record)
     return {
         "files": {name: path for name in job.OUTPUTS if (path := getattr(job, name))},
         "tables": {"METRICS": metrics_table(job, entries)},

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 import torch
@@ -39,14 +39,14 @@ def record_path(output: str) -> str:
     return os.path.splitext(output)[0] + ".json"
 
 
-def written_paths(job: Job) -> list[str]:
-    """Return the paths of the job's outputs and of the run records beside them."""
-    return [*job.output_paths(), *sorted({record_path(path) for path in job.output_paths()})]
+def with_records(paths: Sequence[str]) -> list[str]:
+    """Return the paths of outputs and of the run records beside them."""
+    return [*paths, *_record_paths(paths)]
 
 
-def stage_records(outputs: Outputs, job: Job, record: dict) -> None:
-    """Stage the record beside each output of the job."""
-    for path in sorted({record_path(path) for path in job.output_paths()}):
+def stage_records(outputs: Outputs, paths: Sequence[str], record: dict) -> None:
+    """Stage the record beside each output."""
+    for path in _record_paths(paths):
         with open(outputs.stage(path), "w", encoding="utf-8") as file:
             json.dump(record, file, indent=2, ensure_ascii=False)
 
@@ -61,6 +61,10 @@ def lineage_tags(job: Job, facts: Mapping[str, object]) -> dict[str, str]:
         "TIFFTAG_SOFTWARE": "Explanation Layers",
         "EXPLANATION_LAYERS": json.dumps({"job": asked, **facts}, ensure_ascii=False),
     }
+
+
+def _record_paths(paths: Sequence[str]) -> list[str]:
+    return sorted({record_path(path) for path in paths})
 
 
 def _as_text(seconds: float) -> str:

@@ -21,7 +21,7 @@ from ..rasters.outputs import Outputs
 from ..rasters.scene import Scene, open_scene
 from .context import Context
 from .devices import resolve_device
-from .record import run_record, stage_records, written_paths
+from .record import run_record, stage_records, with_records
 from .report import training_report
 from .samples import read_samples, usable_bands
 
@@ -46,7 +46,7 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
     device = resolve_device(job.device)
     scene = open_scene(job.scene)
     inputs = [path for path in (job.scene, job.label_features, job.label_raster) if path]
-    with Outputs(context.job_id, written_paths(job), inputs) as outputs:
+    with Outputs(context.job_id, with_records(job.output_paths()), inputs) as outputs:
         context.progress(0.0, "Reading labels")
         labels = _read_labels(job, scene)
         for warning in labels.warnings:
@@ -72,7 +72,7 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
         if job.report:
             with open(outputs.stage(job.report), "w", encoding="utf-8") as file:
                 file.write(training_report(job, card, trials, record))
-        stage_records(outputs, job, record)
+        stage_records(outputs, job.output_paths(), record)
     accuracy = trials[0].accuracy
     return {
         "files": {"model": job.model, **({"report": job.report} if job.report else {})},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import asdict, dataclass
@@ -35,7 +34,7 @@ from ..rasters.outputs import Outputs
 from ..rasters.wavelengths import Band
 from .context import Context
 from .devices import resolve_device
-from .record import record_path, run_record
+from .record import run_record, stage_records, with_records
 from .report import scene_training_report
 from .scene_preparation import limits_of, prepare, spectra_of
 from .scene_samples import BandChoice, SceneSamples, choose_bands, find_chips, read_samples
@@ -60,11 +59,10 @@ def train(job: TrainSceneClassifierJob, context: Context) -> dict:
     choices = choose_bands(found[0].bands, job.band)
     limits = _given_limits(job, choices)
     models = model_paths(job, choices)
-    outputs_of_user = [*models, *([job.report] if job.report else [])]
-    records = sorted({record_path(path) for path in outputs_of_user})
+    written = [*models, *([job.report] if job.report else [])]
     inputs = {chip.path for part in found for chip in part.chips}
     inputs |= {path for path in (job.label_features, job.label_raster) if path}
-    with Outputs(context.job_id, [*outputs_of_user, *records], sorted(inputs)) as outputs:
+    with Outputs(context.job_id, with_records(written), sorted(inputs)) as outputs:
         samples = read_samples(job, found, choices, context)
         trials = []
         for number, (choice, path) in enumerate(zip(choices, models)):
@@ -77,9 +75,7 @@ def train(job: TrainSceneClassifierJob, context: Context) -> dict:
         if job.report:
             with open(outputs.stage(job.report), "w", encoding="utf-8") as file:
                 file.write(scene_training_report(job, samples, trials, record))
-        for path in records:
-            with open(outputs.stage(path), "w", encoding="utf-8") as file:
-                json.dump(record, file, indent=2, ensure_ascii=False)
+        stage_records(outputs, written, record)
     return {
         "files": {"model": models[0], **({"report": job.report} if job.report else {})},
         "tables": {"CONFUSION": _confusion_table(trials)},

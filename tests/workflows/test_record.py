@@ -17,7 +17,7 @@ from explanation_layers.workflows.record import (
     record_path,
     run_record,
     stage_records,
-    written_paths,
+    with_records,
 )
 
 
@@ -47,8 +47,8 @@ def test_a_record_tells_job_facts_seed_versions_times_and_warnings(job: Classify
 
 
 def test_a_record_lies_beside_each_output(job: ClassifyJob, tmp_path: Path) -> None:
-    with Outputs("1", written_paths(job)) as outputs:
-        stage_records(outputs, job, {"name": "Grünland"})
+    with Outputs("1", with_records(job.output_paths())) as outputs:
+        stage_records(outputs, job.output_paths(), {"name": "Grünland"})
     for name in ("c.json", "k.json"):
         assert json.loads((tmp_path / name).read_text("utf-8")) == {"name": "Grünland"}
         assert "Grünland" in (tmp_path / name).read_text("utf-8")
@@ -57,7 +57,7 @@ def test_a_record_lies_beside_each_output(job: ClassifyJob, tmp_path: Path) -> N
 
 def test_outputs_of_one_stem_share_a_record(tmp_path: Path) -> None:
     job = ClassifyJob("s", "m", classes=str(tmp_path / "a.tif"), confidence=str(tmp_path / "a.tiff"))
-    assert written_paths(job) == [job.classes, job.confidence, str(tmp_path / "a.json")]
+    assert with_records(job.output_paths()) == [job.classes, job.confidence, str(tmp_path / "a.json")]
     assert record_path("/data.v2/map") == "/data.v2/map.json"
 
 
