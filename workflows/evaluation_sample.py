@@ -143,9 +143,8 @@ class Samples:
 
     def _find_chips(self, side: int) -> ChipSet:
         job = self._job
-        if job.patches:
-            return chips_of_folder(job.patches, side, job.skip_unreadable, self._context.check)
-        assert self._scene is not None  # one of the two, as `check_job` says
+        if self._scene is None:
+            return chips_of_folder(job.patches or "", side, job.skip_unreadable, self._context.check)
         if job.label_features:
             return chips_of_features(self._scene, job.label_features, side)
         return chips_of_class_raster(

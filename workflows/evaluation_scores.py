@@ -98,14 +98,15 @@ class Judge:
 
     def units(self) -> int:
         """Return how many copies are explained in all, for the progress."""
-        draws = 1 + self.job.samples * (2 if self.speckles else 1)
+        draws = 1 + self.job.samples * (2 if self.speckled else 1)
         taken = min(self.job.randomised_chips, len(self.x))
         return len(self.x) * draws + taken * (1 + len(stages(self.network)))
 
     @property
-    def speckles(self) -> bool:
-        """Whether sensitivity to speckle is scored."""
-        return isinstance(self.network, SceneNetwork) and self.job.speckle_looks > 0
+    def speckled(self) -> SceneNetwork | None:
+        """The network where sensitivity to speckle is scored, None where it is not."""
+        scored = self.job.speckle_looks > 0
+        return self.network if scored and isinstance(self.network, SceneNetwork) else None
 
     @torch.no_grad()
     def _score(self, group: range) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
@@ -118,9 +119,9 @@ class Judge:
         moved = sensitivity(explain, maps, self._noisy(x, keys), self.batch, self.check)
         for name, score in moved.items():
             found[name] |= {"max_sensitivity": score.maximum, "average_sensitivity": score.average}
-        if self.speckles:
-            speckled = sensitivity(explain, maps, self._speckled(group, keys), self.batch, self.check)
-            for name, score in speckled.items():
+        if self.speckled:
+            copies = self._speckled(self.speckled, group, keys)
+            for name, score in sensitivity(explain, maps, copies, self.batch, self.check).items():
                 found[name]["speckle_sensitivity"] = score.maximum
         self._add_faithfulness(found, x, baseline, keys, maps, output, probability)
         self._add_residuals(found, x, baseline, maps, output)
@@ -162,11 +163,10 @@ class Judge:
     def _noisy(self, x: Tensor, keys: list[int]) -> Copies:
         return uniform_copies(x, radius_of(self.job, self.network), self.job.samples, self.job.seed, keys)
 
-    def _speckled(self, group: range, keys: list[int]) -> Copies:
+    def _speckled(self, network: SceneNetwork, group: range, keys: list[int]) -> Copies:
         raw = self.sample.raw[group.start : group.stop].to(self.device)
-        assert isinstance(self.network, SceneNetwork)  # as `speckles` says
         return speckled_copies(
-            raw, self.network.values, self.network.prepare, self.job.speckle_looks, self.job.samples,
+            raw, network.values, network.prepare, self.job.speckle_looks, self.job.samples,
             self.job.seed + 1, keys,
         )  # fmt: skip
 

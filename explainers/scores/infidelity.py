@@ -60,10 +60,10 @@ def square_removals(
     """Return masks (m, 1, side, side) of one square each, from `smallest` to half the side wide, anywhere."""
 
     def removals(number: int) -> tuple[Tensor]:
-        random = random_of(seed, keys[number])
+        generator = random_of(seed, keys[number])
         least = min(smallest, side)
-        width = random.integers(least, max(least, side // 2), samples, endpoint=True)
-        top, left = (random.integers(0, side - width, endpoint=True) for _ in range(2))
+        width = generator.integers(least, max(least, side // 2), samples, endpoint=True)
+        top, left = (generator.integers(0, side - width, endpoint=True) for _ in range(2))
         place = torch.arange(side, device=device)
 
         def inside(start: object, size: object) -> Tensor:
@@ -79,9 +79,9 @@ def band_removals(bands: int, samples: int, seed: int, keys: Sequence[int], devi
     """Return masks (m, bands, 1, 1) of neighbouring bands, from one to half of them, anywhere."""
 
     def removals(number: int) -> tuple[Tensor]:
-        random = random_of(seed, keys[number])
-        width = random.integers(1, max(1, bands // 2), samples, endpoint=True)
-        first = random.integers(0, bands - width, endpoint=True)
+        generator = random_of(seed, keys[number])
+        width = generator.integers(1, max(1, bands // 2), samples, endpoint=True)
+        first = generator.integers(0, bands - width, endpoint=True)
         low, high = (torch.as_tensor(edge, device=device)[:, None] for edge in (first, first + width))
         place = torch.arange(bands, device=device)
         return (((place >= low) & (place < high))[:, :, None, None],)

@@ -65,9 +65,9 @@ def uniform_copies(x: Tensor, radius: float | Tensor, samples: int, seed: int, k
     width = torch.as_tensor(radius, dtype=x.dtype, device=x.device).reshape(-1, 1, 1)
 
     def copies(number: int) -> Iterator[Tensor]:
-        random = random_of(seed, keys[number])
+        generator = random_of(seed, keys[number])
         for size in pieces(samples):
-            noise = random.uniform(-1, 1, (size, *x.shape[1:]))
+            noise = generator.uniform(-1, 1, (size, *x.shape[1:]))
             yield x[number] + width * torch.as_tensor(noise, dtype=x.dtype, device=x.device)
 
     return copies
@@ -85,9 +85,9 @@ def speckled_copies(
     """
 
     def copies(number: int) -> Iterator[Tensor]:
-        random = random_of(seed, keys[number])
+        generator = random_of(seed, keys[number])
         for size in pieces(samples):
-            drawn = random.gamma(looks, 1 / looks, (size, *raw.shape[1:]))
+            drawn = generator.gamma(looks, 1 / looks, (size, *raw.shape[1:]))
             speckle = torch.as_tensor(np.maximum(drawn, 1e-12), dtype=raw.dtype, device=raw.device)
             if values == "db":
                 yield prepare(raw[number] + 10 * speckle.log10())
