@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from affine import Affine
@@ -21,23 +19,12 @@ from .errors import InputError
 from .grid import Grid
 from .outputs import Outputs, check_space
 from .simulate_sar_chips import BANDS, CLASSES, SIDE
+from .simulate_sar_folders import FILES, FOLDERS, KIND, SPURIOUS, ChipFolders
 from .simulate_sar_footprints import SarScene
 from .tiles import plan_tiles
 from .writers import RasterWriter
 
-FILES = {
-    "raster": "scene.tif",
-    "labels": "labels.geojson",
-    "label_raster": "classes.tif",
-    "evidence": "evidence.geojson",
-    "truth": "truth.json",
-}
-# The mask of a chip has the chip's name below "masks".
-FOLDERS = {"patches": "train", "test_patches": "test", "masks": os.path.join("masks", "test")}
-SPURIOUS = "train_spurious"
-PARTS = ("train", "test", SPURIOUS, "masks/train", "masks/test", f"masks/{SPURIOUS}")
 SPURIOUS_CLASS, SPURIOUS_SHARE = "bright_line", 0.95  # the hardest class, which tempts to a short cut
-KIND = "sar_scenes"
 MOST_PER_CLASS = 512  # training chips
 NO_MASK = 255  # nodata of masks, in which every pixel has a value
 TILE = 256
@@ -66,7 +53,7 @@ def write_sar_scenes(
     check_space({paths["raster"]: 9 * size**2 + 9 * SIDE**2 * len(plans)})
     with outputs:
         staged = {name: outputs.stage(path) for name, path in paths.items()}
-        with _ChipFolders(folder, job_id) as chips:
+        with ChipFolders(folder, job_id) as chips:
             truth = _truth(size, seed, [_write_chip(chips, plan, size, seed, steps) for plan in plans])
             _write_scene(staged, size, seed, steps)
             _write_json(staged["truth"], truth)
@@ -82,59 +69,6 @@ class _Steps:
     def done(self) -> None:
         self._done += 1
         self._on_progress(self._done / self._count)
-
-
-class _ChipFolders:
-    """Folders of chips written aside and moved into place as a whole, as a context manager.
-
-    Chips of an earlier run give way; other files stay.
-    """
-
-    def __init__(self, folder: str, job_id: str) -> None:
-        self._folder = Path(folder)
-        self._staged = self._folder / f".part-{job_id}-chips"
-        self._again = _holds_earlier_run(self._folder)
-        for part in PARTS:
-            if (self._folder / part).exists() and not self._again:
-                raise InputError(
-                    f"{self._folder / part} is there, but not from an earlier run; choose another folder."
-                )
-
-    def stage(self, name: str) -> str:
-        """Return where to write the chip of this name; its folder is made."""
-        path = self._staged / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return str(path)
-
-    def __enter__(self) -> _ChipFolders:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._commit()
-        finally:
-            shutil.rmtree(self._staged, ignore_errors=True)
-
-    def _commit(self) -> None:
-        for part in PARTS if self._again else ():
-            for planted in CLASSES:
-                for path in (self._folder / part / planted.name).glob("[0-9][0-9][0-9].tif"):
-                    path.unlink()
-        for path in self._staged.rglob("*.tif"):
-            final = self._folder / path.relative_to(self._staged)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(final)
-
-
-def _holds_earlier_run(folder: Path) -> bool:
-    try:
-        truth = json.loads((folder / FILES["truth"]).read_text(encoding="utf-8"))
-        return truth["scene_kind"] == KIND
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 @dataclass(frozen=True)
@@ -173,7 +107,7 @@ def _plans(count: int) -> list[_Plan]:
     return train + [_Plan("test", c, n) for c in range(len(CLASSES)) for n in range(count // 2)]
 
 
-def _write_chip(folders: _ChipFolders, plan: _Plan, size: int, seed: int, steps: _Steps) -> dict:
+def _write_chip(folders: ChipFolders, plan: _Plan, size: int, seed: int, steps: _Steps) -> dict:
     """Write a chip and its mask, a training chip to the spurious set too, and return what is true of it."""
     chip, grid, name = plan.draw(seed), plan.grid(size), plan.name(plan.part)
     _write_power(folders.stage(name), grid, seed, chip.power)
