@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
-from functools import lru_cache
+from functools import wraps
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +15,24 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..models.files import Network
 from ..models.networks import PatchNetwork
 
+N = TypeVar("N", bound=nn.Module)
 
-# A network is kept alive as long as a count of it is cached: few counts, so that a warm engine that
-# explains one model after the other does not collect them.
-@lru_cache(maxsize=32)
+
+def remembered(count: Callable[[N, int], int]) -> Callable[[N, int], int]:
+    """Count once for each network and side, for as long as the network is there: a count keeps none alive."""
+    known: WeakKeyDictionary[N, dict[int, int]] = WeakKeyDictionary()
+
+    @wraps(count)
+    def look_up(network: N, side: int) -> int:
+        counts = known.setdefault(network, {})
+        if side not in counts:
+            counts[side] = count(network, side)
+        return counts[side]
+
+    return look_up
+
+
+@remembered
 def body_operations(network: PatchNetwork, side: int) -> int:
     """Return the floating-point operations of the body, once forward, for a square output map."""
     skeleton = deepcopy(network).to("meta")
@@ -26,7 +43,7 @@ def body_operations(network: PatchNetwork, side: int) -> int:
     return counter.get_total_flops()
 
 
-@lru_cache(maxsize=64)
+@remembered
 def layer_bytes(network: Network, side: int) -> int:
     """Return the bytes of all layers' outputs for a square output map (of a scene network: for one chip)."""
     skeleton = deepcopy(network).to("meta", torch.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import importlib
 import importlib.util
 import os
@@ -110,6 +111,8 @@ class Server:
                 os._exit(0)
             self._do(job, context)
             del self._contexts[context.job_id]
+            # Networks refer to themselves: they would wait, with all their weights, for a rare full collection.
+            gc.collect()
 
     def _do(self, job: Job, context: Context) -> None:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 from functools import cache
 
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from explanation_layers.explainers.base import Options
+from explanation_layers.explainers.costs import layer_bytes
 from explanation_layers.explainers.registry import CHIP_EXPLAINERS, make_explainer
 from explanation_layers.explainers.several import Several
 from explanation_layers.models.scene_networks import STAGES, SceneNetwork, build_scene_network
@@ -199,3 +202,12 @@ def test_refinement_adds_up_and_reaches_the_integral(relative_difference: Callab
     )
     error = (found.values - exact).abs().sum((1, 2, 3)) / exact.abs().sum((1, 2, 3))
     assert error.max() < 0.03
+
+
+def test_counting_what_a_network_costs_keeps_no_network() -> None:
+    network = build_scene_network("resnet18", bands=1, classes=2, patch_size=SIDE).eval()
+    counts = [layer_bytes(network, 1) for _ in range(2)]
+    kept = weakref.ref(network)
+    del network
+    gc.collect()
+    assert counts[0] == counts[1] > 0 and kept() is None
