@@ -111,7 +111,7 @@ class Server:
                 os._exit(0)
             self._do(job, context)
             del self._contexts[context.job_id]
-            # Networks refer to themselves: they would wait, with all their weights, for a rare full collection.
+            # Networks refer to themselves: all their weights would wait for a rare full collection.
             gc.collect()
 
     def _do(self, job: Job, context: Context) -> None:
