@@ -72,13 +72,15 @@ class Explainer:
     A target is given as `weights` (n, class): the explained output is the weighted sum of the logits.
     Inputs `x` (n, band, s, s) and `baseline` (same shape) are at the network's prepared values.
     `contributions` is False where the values are no parts of the output, so that they have no residual;
-    `signed` where none can be negative; `per_band` where there is one map for all bands.
+    `signed` where none can be negative; `per_band` where there is one map for all bands. `weighs_layer` is
+    True where the map is made of those of the options' layer.
     """
 
     uses_baseline: ClassVar[bool] = True
     contributions: ClassVar[bool] = True
     signed: ClassVar[bool] = True
     per_band: ClassVar[bool] = True
+    weighs_layer: ClassVar[bool] = False
 
     def __init__(self, network: Network, options: Options) -> None:
         self.network, self.options = network, options

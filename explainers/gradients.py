@@ -75,6 +75,7 @@ class GradCam(PassExplainer):
 
     signed: ClassVar[bool] = False
     per_band: ClassVar[bool] = False
+    weighs_layer: ClassVar[bool] = True
 
     def values(self, passes: Passes) -> Tensor:
         return passes.cam
@@ -82,6 +83,8 @@ class GradCam(PassExplainer):
 
 class GuidedGradCam(PassExplainer):
     """Guided backpropagation times Grad-CAM; Selvaraju et al. 2017, arXiv:1610.02391."""
+
+    weighs_layer: ClassVar[bool] = True
 
     def values(self, passes: Passes) -> Tensor:
         return passes.guided * passes.cam

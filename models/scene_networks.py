@@ -79,6 +79,10 @@ class SceneNetwork(nn.Module):
     def forward(self, raw: Tensor) -> Tensor:
         return self.logits(self.prepare(raw))
 
+    def map_side(self, stage: str) -> int:
+        """Return how many cells a side of the maps of a stage has: a cell is 4 pixels wide in the first."""
+        return math.ceil(self.patch_size / (4 * 2 ** STAGES.index(stage)))
+
     def explainable(self) -> SceneNetwork:
         """Return a copy for evaluation: batch norms folded, every ReLU its own, taps after all stages."""
         copied = copy.copy(self)

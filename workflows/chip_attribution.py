@@ -26,7 +26,7 @@ from .chip_summary import ChipSummary
 from .chip_worker import ChipWorker, Explained
 from .context import Context
 from .devices import resolve_device, workers
-from .explainer_options import options_of
+from .explainer_options import options_of, warn_of_coarse_layer
 from .fitting import check_has_data, no_data
 from .merge import Plan, merge_weights, merged
 from .record import lineage_tags, run_record, stage_records, with_records
@@ -52,6 +52,7 @@ def explain_chips(job: AttributionJob, context: Context, model: Model, scene: Sc
     _warn_of_idle(job, context, found)
     if found.no_map and (job.attribution or job.saliency):
         context.warn(f"There is no attribution or saliency of all chips together, because {found.no_map}.")
+    warn_of_coarse_layer([job.explainer], job.layer, [model], context)
     job = replace(job, attribution=None, saliency=None) if found.no_map else job
     layout = Layout(model.card, found.bands, None if explainer.per_band else f"Grad-CAM {job.layer}")
     summary = ChipSummary(model.card, layout, explainer, job.seed)

@@ -20,6 +20,7 @@ from .evaluation_sample import Sample, Samples
 from .evaluation_scores import BLOCK, CURVE_STEPS, REMOVALS, Baseline, Judge
 from .evaluation_settings import baseline_of, check_job, load_models, names_of_models, radius_in_decibels
 from .evaluation_table import Judged, judged, metrics_table, ranking_of
+from .explainer_options import warn_of_coarse_layer
 from .record import run_record, stage_records, with_records
 
 # Of the progress, what is left for pictures and pages.
@@ -32,6 +33,7 @@ def evaluate(job: EvaluateExplainersJob, context: Context) -> dict:
     device = resolve_device(job.device)
     context.progress(0.0, "Reading models")
     models = load_models(job)
+    warn_of_coarse_layer(job.explainers, job.layer, models, context)
     baselines = [baseline_of(job, model) for model in models]
     inputs = [path for path in (*job.models, job.scene, job.label_features, job.label_raster) if path]
     with Outputs(context.job_id, with_records(job.output_paths()), inputs) as outputs:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..engine.jobs import AttributionJob
 from ..explainers.base import Options
+from ..explainers.registry import CHIP_EXPLAINERS
 from ..models.files import Model
-from ..models.scene_networks import STAGES
+from ..models.scene_networks import STAGES, SceneNetwork
 from ..rasters.errors import InputError
 from .chip_batches import memory_of_batch
+from .context import Context
 
 
 def options_of(job: AttributionJob, model: Model) -> Options:
@@ -31,3 +35,21 @@ def options_of(job: AttributionJob, model: Model) -> Options:
         occlusion_stride=job.occlusion_stride, layer=job.layer, background=background,
         memory=memory_of_batch(job.memory_mb),
     )  # fmt: skip
+
+
+def warn_of_coarse_layer(
+    explainers: Sequence[str], layer: str, models: Sequence[Model], context: Context
+) -> None:
+    """Warn where maps of a layer that has one value for a whole chip are to explain it."""
+    sides = {
+        model.network.patch_size
+        for model in models
+        if isinstance(model.network, SceneNetwork)
+        and model.network.map_side(layer) == 1
+        and any(CHIP_EXPLAINERS[name].weighs_layer for name in explainers)
+    }
+    for side in sorted(sides):
+        context.warn(
+            f"Grad-CAM at {layer} has one value for a whole chip of {side} x {side} pixels; choose an "
+            "earlier GRAD_CAM_LAYER."
+        )

@@ -17,7 +17,7 @@ from explanation_layers.models.card import (
     polarisation,
 )
 from explanation_layers.models.files import Spectra, load_model, save_model
-from explanation_layers.models.scene_networks import SceneNetwork, build_scene_network
+from explanation_layers.models.scene_networks import STAGES, SceneNetwork, build_scene_network
 from explanation_layers.rasters.errors import InputError
 from explanation_layers.rasters.wavelengths import Band
 
@@ -88,6 +88,21 @@ def test_a_constant_chip_gives_numbers() -> None:
     for speckle_filter in ("none", "boxcar", "lee"):
         network = network_for("db", speckle_filter).explainable()
         assert network(torch.full((1, 2, 32, 32), -10.0)).isfinite().all()
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+def test_sides_of_maps_are_those_of_the_maps(architecture: str) -> None:
+    network = build_scene_network(architecture, bands=1, classes=2, patch_size=16).eval()
+    found: dict[str, tuple[int, ...]] = {}
+    for stage in STAGES:
+        getattr(network.trunk, stage).register_forward_hook(
+            lambda module, _, maps, stage=stage: found.update({stage: tuple(maps.shape[2:])})
+        )
+    for side in (16, 17, 31, 32, 33, 63, 64, 65, 100):
+        network.patch_size = side
+        with torch.no_grad():
+            network.logits(torch.rand(1, 1, side, side))
+        assert found == {stage: (network.map_side(stage),) * 2 for stage in STAGES}
 
 
 @pytest.fixture
