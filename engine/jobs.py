@@ -21,9 +21,13 @@ class Job:
         """Return the job as JSON-ready values, its kind included."""
         return {"kind": self.KIND, **asdict(self)}
 
+    def wanted(self) -> dict[str, str]:
+        """Return the output paths that are wanted, by field."""
+        return {name: path for name in self.OUTPUTS if (path := getattr(self, name))}
+
     def output_paths(self) -> list[str]:
         """Return the output paths that are wanted."""
-        return [path for name in self.OUTPUTS if (path := getattr(self, name))]
+        return list(self.wanted().values())
 
 
 @dataclass(frozen=True)

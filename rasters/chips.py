@@ -11,7 +11,7 @@ import numpy as np
 from affine import Affine
 from rasterio.windows import Window
 
-from .errors import InputError
+from .errors import InputError, first_of
 from .grid import Grid
 from .labels import class_order
 from .scene import Band, Scene, open_scene
@@ -22,7 +22,6 @@ _NO_RASTERS = tuple(
     ".json .geojson .xml .qml .txt .csv .md .html .hdr .prj .wld .tfw .jgw .pgw .ovr .msk .db .ini".split()
 )
 _TILE = 2048
-_NAMED = 5  # files named in a warning; of more, the rest is counted
 
 
 @dataclass(frozen=True)
@@ -230,9 +229,8 @@ def _differently_named(scenes: list[Scene]) -> list[str]:
 
 
 def _files_text(folder: str, paths: list[str], text: str) -> str:
-    named = ", ".join(os.path.relpath(path, folder) for path in paths[:_NAMED])
-    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    return f"{len(paths)} file(s) in {folder} {text}: {named}{more}."
+    named = first_of([os.path.relpath(path, folder) for path in paths])
+    return f"{len(paths)} file(s) in {folder} {text}: {named}."
 
 
 def _size(scene: Scene) -> str:

@@ -94,7 +94,7 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
         record = run_record(job, context, {**facts, **summary.facts()})
         stage_records(outputs, job.output_paths(), record)
     return {
-        "files": {name: path for name in job.OUTPUTS if (path := getattr(job, name))},
+        "files": job.wanted(),
         "tables": {"BAND_TABLE": summary.band_table()},
         "numbers": summary.numbers(),
         "strings": {},

@@ -93,7 +93,7 @@ def explain_chips(job: AttributionJob, context: Context, model: Model, scene: Sc
         record = run_record(job, context, {**facts, **summary.facts()})
         stage_records(outputs, job.output_paths(), record)
     return {
-        "files": {name: path for name in job.OUTPUTS if (path := getattr(job, name))},
+        "files": job.wanted(),
         "tables": summary.tables(),
         "numbers": summary.numbers(),
         "strings": {},

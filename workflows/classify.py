@@ -74,7 +74,7 @@ def classify(job: ClassifyJob, context: Context) -> dict:
         record = run_record(job, context, {**facts, "pixels": dict(zip(card.class_names, counts.tolist()))})
         stage_records(outputs, job.output_paths(), record)
     return {
-        "files": {name: path for name in job.OUTPUTS if (path := getattr(job, name))},
+        "files": job.wanted(),
         "tables": {},
         "numbers": {"PIXELS": int(counts.sum())},
         "strings": {},

@@ -54,7 +54,7 @@ def evaluate(job: EvaluateExplainersJob, context: Context) -> dict:
                 page.write(evaluation_report(job, entries, overall, record))
         stage_records(outputs, job.output_paths(), record)
     return {
-        "files": {name: path for name in job.OUTPUTS if (path := getattr(job, name))},
+        "files": job.wanted(),
         "tables": {"METRICS": metrics_table(job, entries)},
         "numbers": {},
         "strings": {},

@@ -16,14 +16,12 @@ from ..models.files import Model
 from ..models.scene_networks import SceneNetwork
 from ..rasters.chip_labels import chips_of_class_raster, chips_of_features
 from ..rasters.chips import ChipSet, chips_of_folder
-from ..rasters.errors import InputError
+from ..rasters.errors import InputError, first_of
 from ..rasters.labels import LabelledPixels, mask_of_features, read_label_features, read_label_raster
 from ..rasters.scene import Scene, open_scene
 from .chip_batches import has_say
 from .context import Context
 from .samples import mirrored, read_samples
-
-_NAMED = 5  # files named in an error; of more, the rest is counted
 
 
 @dataclass(frozen=True)
@@ -199,9 +197,8 @@ def _masks_of_files(folder: str, chips: ChipSet, chosen: np.ndarray) -> np.ndarr
     found = [_file_like(folder, chips.chips[index].name) for index in chosen]
     missing = [chips.chips[index].name for index, path in zip(chosen, found) if path is None]
     if missing:
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise InputError(
-            f"The folder {folder} holds no mask for {', '.join(missing[:_NAMED])}{more}; "
+            f"The folder {folder} holds no mask for {first_of(missing)}; "
             "masks have the names of the chips, in the same sub-folders."
         )
     masks = np.zeros((len(chosen), chips.side, chips.side), dtype=bool)

@@ -15,12 +15,11 @@ from ..models.scene_networks import SMALLEST_CHIP
 from ..models.splits import Split, random_split
 from ..rasters.chip_labels import chips_of_class_raster, chips_of_features
 from ..rasters.chips import ChipSet, chips_of_folder
-from ..rasters.errors import InputError
+from ..rasters.errors import InputError, first_of
 from ..rasters.scene import Band, open_scene
 from .context import Context
 
 _READ = 256  # chips at a time, between which the user may cancel
-_NAMED = 5  # chips named in a warning; of more, the rest is counted
 # Fewer training or test chips of a class than this make a warning.
 _FEW = 10
 
@@ -180,7 +179,7 @@ def _with_data(values: np.ndarray, found: list[ChipSet], context: Context) -> np
     names = [chip.name for part in found for chip in part.chips]
     left_out = [name for name, with_data in zip(names, share >= 0.5) if not with_data]
     if left_out:
-        context.warn(f"{len(left_out)} chip(s) are mostly nodata and are left out: {_listed(left_out)}.")
+        context.warn(f"{len(left_out)} chip(s) are mostly nodata and are left out: {first_of(left_out)}.")
     return np.flatnonzero(share >= 0.5)
 
 
@@ -211,7 +210,7 @@ def _split(
         few = [f"{name} {count}" for name, count in zip(chips.names, counts) if count < _FEW]
         if few:
             context.warn(
-                f"Some classes have fewer than {_FEW} {kind} chips ({_listed(few)}); their figures say "
+                f"Some classes have fewer than {_FEW} {kind} chips ({first_of(few)}); their figures say "
                 "little."
             )
     return split, overlap
@@ -258,11 +257,6 @@ def _sizes_by_class(chips: ChipSet) -> str | None:
         return None
     listed = [f"{name} about {width} x {height}" for name, (width, height) in usual.items()]
     return (
-        f"The rasters' size goes with their class ({_listed(listed)}) and would give it away; only the "
+        f"The rasters' size goes with their class ({first_of(listed)}) and would give it away; only the "
         f"middle {chips.side} x {chips.side} pixels are used."
     )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

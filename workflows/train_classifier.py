@@ -75,7 +75,7 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
         stage_records(outputs, job.output_paths(), record)
     accuracy = trials[0].accuracy
     return {
-        "files": {"model": job.model, **({"report": job.report} if job.report else {})},
+        "files": job.wanted(),
         "tables": {"CONFUSION": _confusion_table(accuracy, samples.names)},
         "numbers": {
             "OVERALL_ACCURACY": accuracy.overall,

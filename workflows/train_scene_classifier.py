@@ -77,7 +77,7 @@ def train(job: TrainSceneClassifierJob, context: Context) -> dict:
                 file.write(scene_training_report(job, samples, trials, record))
         stage_records(outputs, written, record)
     return {
-        "files": {"model": models[0], **({"report": job.report} if job.report else {})},
+        "files": {**job.wanted(), "model": models[0]},
         "tables": {"CONFUSION": _confusion_table(trials)},
         "numbers": {
             "OVERALL_ACCURACY": trials[0].accuracy.overall,
