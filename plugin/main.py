@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 MENU = "Explanation Layers"
 # The steps of an analyst, in their order.
-_ENTRIES = ("trainclassifier", "classify", "attribution", "setupengine")
+_ENTRIES = (
+    "trainclassifier", "trainsceneclassifier", "classify", "attribution", "evaluateexplainers", "setupengine",
+)  # fmt: skip
 
 
 class ExplanationLayersPlugin:
