@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..models.files import Network
-from ..models.relus import Record, recording
+from ..models.relus import Record, Rule, recording
+from ..models.scene_networks import SceneNetwork
 
 
 def gradient(network: Network, x: Tensor, weights: Tensor) -> Tensor:
@@ -19,6 +20,25 @@ def gradient(network: Network, x: Tensor, weights: Tensor) -> Tensor:
     with torch.enable_grad():
         x = x.detach().requires_grad_(True)
         return torch.autograd.grad((network.logits(x).flatten(1) * weights).sum(), x)[0]
+
+
+def path_multipliers(network: SceneNetwork, path: Tensor, weights: Tensor) -> Tensor:
+    """Return the multipliers (n, band, s, s) summed over the segments between points (n, point, band, s, s).
+
+    Those of the residual network are secants, so that times a segment they are exactly what the target
+    output changes by on it. A speckle filter, smooth and often linear, counts with its gradient midway.
+    """
+    with torch.enable_grad(), recording(Record(Rule("secant"))):
+        x = network.filtered(path.flatten(0, 1)).detach().requires_grad_(True)
+        logits = network.classified(x).flatten(1).unflatten(0, path.shape[:2])
+        # The last point of a path begins no segment.
+        rows = torch.autograd.grad((logits[:, :-1] * weights[:, None]).sum(), x)[0]
+        rows = rows.unflatten(0, path.shape[:2])[:, :-1]
+        if network.speckle_filter == "none":
+            return rows.sum(1)
+        middle = ((path[:, 1:] + path[:, :-1]) / 2).requires_grad_(True)
+        filtered = network.filtered(middle.flatten(0, 1))
+        return torch.autograd.grad(filtered, middle, rows.flatten(0, 1))[0].sum(1)
 
 
 class Passes:

@@ -20,10 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from ..models.networks import PatchNetwork
+from ..models.relus import secants
 from .transposed import transposed
-
-# Keeps a segment of no length from a division by zero; far below any difference that float32 can hold.
-_TINY = 1e-30
 
 
 class Trace(NamedTuple):
@@ -69,17 +67,6 @@ def multipliers(
 def path_of(start: Tensor, end: Tensor, positions: Tensor) -> Tensor:
     """Points (n, points, ...) of the paths from `start` to `end` (n, ...) at `positions` (points,)."""
     return torch.lerp(start[:, None], end[:, None], positions.reshape(1, -1, *[1] * (start.dim() - 1)))
-
-
-def secants(path: Tensor, stride: int = 1) -> Tensor:
-    """Secants (n, segment, ...) of a ReLU between every `stride`-th of the points (n, point, ...).
-
-    (max(z1, 0) - max(z0, 0)) / (z1 - z0) is the larger of the two over their distance, held between 0 and
-    1: no difference of nearly equal numbers is divided, and where z1 = z0 it is the derivative.
-    """
-    first, last = path[:, :-1:stride], path[:, stride::stride]
-    distance = (last - first).abs_().add_(_TINY)
-    return torch.maximum(first, last).div_(distance).clamp_(0, 1)
 
 
 class Paths:

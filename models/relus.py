@@ -1,4 +1,4 @@
-"""Networks whose ReLUs can be followed backward by other rules, and whose inner maps can be looked at.
+"""Networks whose ReLUs and maxima can be followed backward by other rules, and their inner maps looked at.
 
 Rules and looks belong to one run of one thread: other threads run the same network undisturbed.
 """
@@ -20,15 +20,18 @@ from ..rasters.errors import InputError
 
 _FUNCTIONS = (torch.relu, torch.relu_, nn.functional.relu, nn.functional.relu_)
 _METHODS = ("relu", "relu_")
+# Keeps a segment of no length from a division by zero; far below any difference that float32 can hold.
+_TINY = 1e-30
 _active = threading.local()
 
 
 @dataclass
 class Rule:
-    """The rule that ReLUs follow backward, by `name`: to be changed between two runs backward.
+    """The rule that ReLUs and maxima follow backward, by `name`: to be changed between two runs backward.
 
     `gradient`, `guided` (Springenberg et al. 2015, arXiv:1412.6806) or `deconvolution` (Zeiler & Fergus 2014,
-    arXiv:1311.2901).
+    arXiv:1311.2901). `secant`, to be set before the run forward and kept: rows are points of a path, and
+    each stands for the segment from it to the next row; what the last point of a path gets back must be 0.
     """
 
     name: str = "gradient"
@@ -74,6 +77,77 @@ class _FollowedReLU(torch.autograd.Function):
         return gradient, None
 
 
+def secants(path: Tensor, stride: int = 1) -> Tensor:
+    """Secants (n, segment, ...) of a ReLU between every `stride`-th of the points (n, point, ...).
+
+    (max(z1, 0) - max(z0, 0)) / (z1 - z0) is the larger of the two over their distance, held between 0 and
+    1: no difference of nearly equal numbers is divided, and where z1 = z0 it is the derivative.
+    """
+    first, last = path[:, :-1:stride], path[:, stride::stride]
+    distance = (last - first).abs_().add_(_TINY)
+    return torch.maximum(first, last).div_(distance).clamp_(0, 1)
+
+
+class _SecantReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.relu(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,), (gradient,) = ctx.saved_tensors, gradients
+        # Also between paths: there the gradient is 0.
+        slopes = secants(x[None])[0]
+        result = torch.zeros_like(x)
+        result[:-1] = slopes.mul_(gradient[:-1])
+        return result
+
+
+class _SecantMaxPool(torch.autograd.Function):
+    """The share of a change of the maximum that each of the two maxima's places has in it.
+
+    A window's maximum moves from the place k' to k. With a = z1[k] - z1[k'] and b = z0[k'] - z0[k], neither
+    below 0, t = a / (a + b) of the gradient goes to k and the rest to k': times the changes there,
+    t (z1[k] - z0[k]) + (1 - t) (z1[k'] - z0[k']), that is exactly z1[k] - z0[k'].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *window: Any) -> Tensor:
+        output, places = torch.ops.aten.max_pool2d_with_indices(x, *window)
+        ctx.window = window
+        ctx.save_for_backward(x, output, places)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (x, output, places), (gradient,) = ctx.saved_tensors, gradients
+
+        def values_at(x: Tensor, places: Tensor) -> Tensor:
+            return x.flatten(2).gather(2, places.flatten(2)).view(places.shape)
+
+        start = output[:-1] - values_at(x[:-1], places[1:])
+        end = output[1:] - values_at(x[1:], places[:-1])
+        share = torch.where(start + end > 0, end / (start + end), 1)
+        moving, rest = share * gradient[:-1], (1 - share) * gradient[:-1]
+        result = torch.zeros_like(x)
+        for part, to in ((moving, places[1:]), (rest, places[:-1])):
+            result[:-1] += torch.ops.aten.max_pool2d_with_indices_backward(part, x[:-1], *ctx.window, to)
+        return result, *[None] * len(ctx.window)
+
+
+class RuledMaxPool(nn.MaxPool2d):
+    """A maximum over windows that is followed backward by secants where the record it ran under says so."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        record = getattr(_active, "record", None)
+        if record is None or record.rule.name != "secant" or not torch.is_grad_enabled():
+            return super().forward(x)
+        return _SecantMaxPool.apply(
+            x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+        )
+
+
 class RuledReLU(nn.ReLU):
     """A ReLU, never in place, that is followed backward by the rule of the record it ran under."""
 
@@ -81,6 +155,8 @@ class RuledReLU(nn.ReLU):
         record = getattr(_active, "record", None)
         if record is None or not torch.is_grad_enabled():
             return nn.functional.relu(x)
+        if record.rule.name == "secant":
+            return _SecantReLU.apply(x)
         return _FollowedReLU.apply(x, record.rule)
 
 
@@ -100,6 +176,7 @@ class Tap(nn.Module):
 def followed(network: nn.Module, taps: Sequence[str] = ()) -> fx.GraphModule:
     """Return an evaluation copy in which every ReLU is a `RuledReLU` of its own, and batch norms are folded.
 
+    Max-pooling modules become `RuledMaxPool`s.
     ReLUs that are functions, in place or used again are thereby made ones that can be followed; hooks on them
     would silently give the plain gradient. After each of the modules `taps` a `Tap` of that name is set.
     Raises InputError where the network can't be followed: its way depends on its values, or it has no ReLU.
@@ -113,6 +190,7 @@ def followed(network: nn.Module, taps: Sequence[str] = ()) -> fx.GraphModule:
             "use a network whose operations do not depend on its values."
         ) from error
     _fold_batch_norms(graph)
+    _own_max_pools(graph)
     if not _own_relus(graph):
         raise InputError(f"The network {type(network).__name__} has no ReLU to follow; use one that has.")
     for name in taps:
@@ -145,6 +223,16 @@ def _own_relus(graph: fx.GraphModule) -> int:
         node.replace_all_uses_with(own)
         graph.graph.erase_node(node)
     return count
+
+
+def _own_max_pools(graph: fx.GraphModule) -> None:
+    for name, module in list(graph.named_modules()):
+        if type(module) is nn.MaxPool2d and not module.return_indices:
+            pool = RuledMaxPool(
+                module.kernel_size, module.stride, module.padding, module.dilation, ceil_mode=module.ceil_mode
+            )
+            parent, _, own = name.rpartition(".")
+            setattr(graph.get_submodule(parent), own, pool)
 
 
 def _fold_batch_norms(graph: fx.GraphModule) -> None:

@@ -72,9 +72,15 @@ class SceneNetwork(nn.Module):
 
     def logits(self, prepared: Tensor) -> Tensor:
         """Logits (n, class, 1, 1) of prepared chips (n, band, s, s)."""
-        if self.speckle_filter != "none":
-            prepared = self._filtered(prepared)
-        return self.trunk(prepared.contiguous(memory_format=torch.channels_last))[:, :, None, None]
+        return self.classified(self.filtered(prepared))
+
+    def filtered(self, prepared: Tensor) -> Tensor:
+        """Prepared chips (n, band, s, s) behind the speckle filter, where one was chosen."""
+        return prepared if self.speckle_filter == "none" else self._filtered(prepared)
+
+    def classified(self, filtered: Tensor) -> Tensor:
+        """Logits (n, class, 1, 1) of filtered chips (n, band, s, s)."""
+        return self.trunk(filtered.contiguous(memory_format=torch.channels_last))[:, :, None, None]
 
     def forward(self, raw: Tensor) -> Tensor:
         return self.logits(self.prepare(raw))
