@@ -97,5 +97,5 @@ def test_polarisations_of_land_cover_train_side_by_side(land_cover_chips, contex
     for name, count in cards[0].training["test_chips"].items():
         counts[name] += count
     assert sum(counts.values()) == 197 and cards[0].training["test_chips"] == cards[1].training["test_chips"]
-    assert any("fewer than 10 training chips (class 5 2)" in text for text in value["warnings"])
+    assert any("fewer than 10 training chips (built 2)" in text for text in value["warnings"])
     assert all(card.training["overall_accuracy"] > 1 / 6 for card in cards)
