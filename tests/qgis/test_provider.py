@@ -110,8 +110,10 @@ def test_plugin_with_a_window_adds_menu_and_settings_page_and_takes_them_back(pr
     entries = [call.args[1].text() for call in iface.addPluginToMenu.call_args_list]
     assert entries == [
         "Train a classifier…",
+        "Train a scene classifier…",
         "Classify…",
         "Explain a classifier (attribution)…",
+        "Evaluate explainers…",
         "Set up the engine…",
         "Settings…",
     ]
