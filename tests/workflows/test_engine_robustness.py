@@ -201,12 +201,12 @@ def fill(folder: Path) -> None:
 
 
 def filled_disk_jobs(world: World, disk: Path) -> dict[str, Job]:
-    """Short jobs whose outputs fit on the small disk while it is empty."""
+    """Jobs of seconds, so that there is time to fill the disk; their outputs fit on it while it is empty."""
     jobs = long_jobs(world, disk)
     x_min, y_max = 5e5, 5e6
     extent = [x_min, y_max - 30 * 300, x_min + 30 * 300, y_max]
     return {
-        "train": replace(jobs["train"], epochs=2, test_share=0.9, compare_splits=False),
+        "train": replace(jobs["train"], epochs=100, test_share=0.9, compare_splits=False),
         "classify": replace(jobs["classify"], probabilities=str(disk / "p.tif"), extent=extent),
         "attribution": replace(jobs["attribution"], explainer="saliency", extent=extent),
     }
