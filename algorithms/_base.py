@@ -10,6 +10,7 @@ import os
 from typing import Any, ClassVar
 
 from qgis.core import (
+    QgsCoordinateReferenceSystem,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
@@ -268,7 +269,7 @@ class EngineAlgorithm(ExplanationAlgorithm):
                         tr("{name} is not made: this kind of model has none.").format(name=name)
                     )
                 continue
-            if destination := write_table(self, name, parameters, context, table, record):
+            if destination := write_table(self, name, parameters, context, table, record, self._crs()):
                 outputs[name] = destination
                 aliases[name] = {column["name"]: column["alias"] for column in table["columns"]}
         lineage = lineage_of(record)
@@ -282,6 +283,10 @@ class EngineAlgorithm(ExplanationAlgorithm):
         for values in (result["numbers"], result["strings"]):
             outputs.update({name: value for name, value in values.items() if name in declared})
         return outputs
+
+    def _crs(self) -> QgsCoordinateReferenceSystem:
+        """Return the coordinate system of INPUT, none where the algorithm has no such input."""
+        return self._raster.crs if self._raster else QgsCoordinateReferenceSystem()
 
     @staticmethod
     def _forget(context: QgsProcessingContext, paths: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Short ways to declare outputs: rasters, tables, pages and model files."""
+"""Short ways to declare outputs: rasters, tables, points, pages and model files."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ def table(name: str, title: str, help_text: str, by_default: bool = True) -> Qgs
     parameter = QgsProcessingParameterFeatureSink(
         name, title, kind, optional=True, createByDefault=by_default
     )
+    return described(parameter, help_text)
+
+
+def points(name: str, title: str, help_text: str) -> QgsProcessingParameterDefinition:
+    """Declare a layer of points."""
+    kind = Qgis.ProcessingSourceType.VectorPoint
+    parameter = QgsProcessingParameterFeatureSink(name, title, kind, optional=True, createByDefault=True)
     return described(parameter, help_text)
 
 

@@ -22,66 +22,98 @@ from ._rasters import RasterSource
 from ._text import tr
 
 
+class LabelSource:
+    """A layer of labels, as taken on the thread that owns it: features with a class, or a class raster.
+
+    `name` and `field_name` are the parameters that hold the layer and the field of the class.
+    """
+
+    def __init__(
+        self, algorithm: EngineAlgorithm, name: str, field_name: str, parameters: dict[str, Any],
+        context: QgsProcessingContext,
+    ) -> None:  # fmt: skip
+        self._algorithm, self._name, self._field_name = algorithm, name, field_name
+        layer = algorithm.parameterAsLayer(parameters, name, context)
+        self.raster = RasterSource.of(layer) if isinstance(layer, QgsRasterLayer) else None
+        self.features = None if self.raster else algorithm.parameterAsSource(parameters, name, context)
+
+    def fields(
+        self, kind: str, parameters: dict[str, Any], context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Return the job fields `kind`_raster or `kind`_features: features are brought to the scene's CRS."""
+        algorithm = self._algorithm
+        field = algorithm.text(self._field_name, parameters, context)
+        if self.raster:
+            algorithm.warn_unused(self._field_name, tr("a class raster"), parameters, feedback)
+            return {f"{kind}_raster": self.raster.path(context, feedback)}
+        if self.features is None:
+            raise QgsProcessingException(
+                tr("QGIS can open {name} neither as vector nor as raster; choose a layer or file.").format(
+                    name=self._name
+                )
+            )
+        if field is None:
+            raise QgsProcessingException(
+                tr("{field} is missing: name the field of '{layer}' that holds the class.").format(
+                    field=self._field_name, layer=self.features.sourceName()
+                )
+            )
+        index = class_field(self.features, field)
+        exported = export_features(self.features, algorithm.raster, context, feedback, index)
+        return {f"{kind}_features": exported}
+
+
 class LabelledAlgorithm(EngineAlgorithm):
     """An algorithm with the parameters INPUT, LABELS, LABEL_FIELD and UNLABELLED_VALUE."""
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:
-        layer = self.parameterAsLayer(parameters, "LABELS", context)
-        self.label_raster = RasterSource.of(layer) if isinstance(layer, QgsRasterLayer) else None
-        self.label_source = (
-            None if self.label_raster else self.parameterAsSource(parameters, "LABELS", context)
-        )
+        self._labels = LabelSource(self, "LABELS", "LABEL_FIELD", parameters, context)
+        self.label_source = self._labels.features
         return super().prepareAlgorithm(parameters, context, feedback)
 
     def labels(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Return the job fields of the labels: a class raster as it is, features in the scene's CRS."""
-        field = self.text("LABEL_FIELD", parameters, context)
-        if self.label_raster:
-            self.warn_unused("LABEL_FIELD", tr("a class raster"), parameters, feedback)
+        found = self._labels.fields("label", parameters, context, feedback)
+        if raster := self._labels.raster:
             return {
-                "label_raster": self.label_raster.path(context, feedback),
-                "label_name": self.label_raster.name,
+                **found, "label_name": raster.name,
                 **self.numbers(("UNLABELLED_VALUE",), parameters, context),
-            }
-        if self.label_source is None:
-            raise QgsProcessingException(
-                tr("QGIS can open LABELS neither as vector nor as raster; choose a layer or file.")
-            )
-        if field is None:
-            raise QgsProcessingException(
-                tr("LABEL_FIELD is missing: name the field of '{layer}' that holds the class.").format(
-                    layer=self.label_source.sourceName()
-                )
-            )
+            }  # fmt: skip
         self.warn_unused("UNLABELLED_VALUE", tr("vector labels"), parameters, feedback)
-        index = class_field(self.label_source, field)
-        return {
-            "label_features": export_features(self.label_source, self.raster, context, feedback, index),
-            "label_name": field,
-        }
+        return {**found, "label_name": self.text("LABEL_FIELD", parameters, context)}
 
 
 def label_layer(help_text: str, optional: bool = False) -> QgsProcessingParameterDefinition:
     """Declare LABELS."""
-    kinds = Qgis.ProcessingSourceType
-    types = [kinds.VectorPoint, kinds.VectorPolygon, kinds.Raster]
-    return described(
-        QgsProcessingParameterMapLayer("LABELS", tr("Labels"), types=types, optional=optional), help_text
-    )
+    return class_layer("LABELS", tr("Labels"), help_text, optional)
 
 
 def label_field(help_text: str) -> QgsProcessingParameterDefinition:
     """Declare LABEL_FIELD, which rasters do without."""
-    return described(
-        QgsProcessingParameterField(
-            "LABEL_FIELD", tr("Label field"), parentLayerParameterName="LABELS", optional=True
-        ),
-        help_text,
-    )
+    return class_field_of("LABELS", "LABEL_FIELD", tr("Label field"), help_text)
+
+
+def class_layer(
+    name: str, title: str, help_text: str, optional: bool = True, advanced: bool = False
+) -> QgsProcessingParameterDefinition:
+    """Declare a layer for `LabelSource`."""
+    kinds = Qgis.ProcessingSourceType
+    types = [kinds.VectorPoint, kinds.VectorPolygon, kinds.Raster]
+    parameter = QgsProcessingParameterMapLayer(name, title, types=types, optional=optional)
+    return described(parameter, help_text, advanced)
+
+
+def class_field_of(
+    layer: str, name: str, title: str, help_text: str, advanced: bool = False
+) -> QgsProcessingParameterDefinition:
+    """Declare the field that holds the class in the layer parameter `layer`."""
+    parameter = QgsProcessingParameterField(name, title, parentLayerParameterName=layer, optional=True)
+    return described(parameter, help_text, advanced)
 
 
 def unlabelled_value(default: int) -> QgsProcessingParameterDefinition:

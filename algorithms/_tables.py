@@ -14,6 +14,8 @@ from qgis.core import (
     QgsFeatureSink,
     QgsField,
     QgsFields,
+    QgsGeometry,
+    QgsPointXY,
     QgsProcessing,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
@@ -62,25 +64,30 @@ def write_table(
     context: QgsProcessingContext,
     table: dict,
     record: dict,
+    crs: QgsCoordinateReferenceSystem,
 ) -> str | None:
     """Write `table` (columns with name and type, and rows) to the sink parameter `name`.
 
-    The columns' aliases are for the loaded layer: few formats keep them, and QGIS warns of the others.
+    A table of `places` (x and y of each row) becomes points in the coordinate system `crs`. The columns'
+    aliases are for the loaded layer: few formats keep them, and QGIS warns of the others.
     Returns the destination id, None where the table is not wanted.
     """
     fields = QgsFields()
     for column in table["columns"]:
         fields.append(QgsField(column["name"], _TYPES[column["type"]]))
-    sink, destination = algorithm.parameterAsSink(
-        parameters, name, context, fields, Qgis.WkbType.NoGeometry, QgsCoordinateReferenceSystem()
-    )
+    places = table.get("places")
+    kind = Qgis.WkbType.NoGeometry if places is None else Qgis.WkbType.Point
+    crs = QgsCoordinateReferenceSystem() if places is None else crs
+    sink, destination = algorithm.parameterAsSink(parameters, name, context, fields, kind, crs)
     if sink is None:
         if is_empty(parameters.get(name)):
             return None
         raise QgsProcessingException(algorithm.invalidSinkError(parameters, name))
-    for row in table["rows"]:
+    for number, row in enumerate(table["rows"]):
         feature = QgsFeature(fields)
         feature.setAttributes(list(row))
+        if places is not None:
+            feature.setGeometry(QgsGeometry.fromPointXY(QgsPointXY(*places[number])))
         if not sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert):
             raise QgsProcessingException(algorithm.writeFeatureError(sink, parameters, name))
     sink.flushBuffer()

@@ -16,8 +16,18 @@ from ..engine.jobs import AttributionJob as Job
 from ._chips import ChipAlgorithm, skip_unreadable
 from ._choices import Rules
 from ._destinations import raster, table
-from ._explaining import BASELINES, EXPLAINERS, READ_BY, grad_cam_layer, steps
+from ._explaining import (
+    BASELINES,
+    EXPLAINERS,
+    READ_BY,
+    TARGET_AND_BASELINE,
+    baseline,
+    grad_cam_layer,
+    steps,
+    target,
+)
 from ._features import export_features
+from ._labels import LabelSource, class_field_of, class_layer
 from ._parameters import (
     chip_stride,
     choice,
@@ -39,13 +49,14 @@ from ._parameters import (
 from ._spectrum import read_spectrum
 from ._text import tr
 
-TARGETS = ("predicted", "class", "contrast")
-
 _NUMBERS = (
     "STEPS", "MAX_STEPS", "SAMPLES", "OCCLUSION_WINDOW", "OCCLUSION_BANDS", "OCCLUSION_STRIDE", "CHIP_STRIDE",
 )  # fmt: skip
 # gradient_shap has baselines of its own: spectra of the training pixels.
-_WITH_BASELINE = ("integrated_gradients", "deeplift", "occlusion", "band_ablation")
+_WITH_BASELINE = (
+    "integrated_gradients", "deeplift", "occlusion", "band_ablation", "band_shapley", "secant_contributions",
+)  # fmt: skip
+_WITH_PARTS = ("secant_contributions", "tangent_contributions")
 
 
 class Attribution(ChipAlgorithm):
@@ -57,22 +68,19 @@ class Attribution(ChipAlgorithm):
     TABLES = ("BAND_TABLE", "CHIP_TABLE")
     RULES = Rules(
         used_with={
+            **TARGET_AND_BASELINE.used_with,
             "BASELINE": ("EXPLAINER", _WITH_BASELINE),
-            "BASELINE_CLASS": ("BASELINE", ("class_mean",)),
-            "BASELINE_SPECTRUM": ("BASELINE", ("spectrum",)),
-            "CLASS": ("TARGET", ("class", "contrast")),
-            "CONTRAST_CLASS": ("TARGET", ("contrast",)),
             "MAX_STEPS": ("EXPLAINER", ("integrated_gradients",)),
             "TOLERANCE": ("EXPLAINER", ("integrated_gradients",)),
-            "SAMPLES": ("EXPLAINER", ("gradient_shap",)),
+            "SAMPLES": ("EXPLAINER", ("gradient_shap", "band_shapley")),
+            "PARTS": ("EXPLAINER", _WITH_PARTS),
+            "RING_LIMITS": ("PARTS", ("rings",)),
+            "REGIONS": ("PARTS", ("regions",)),
+            "REGION_FIELD": ("PARTS", ("regions",)),
             "OCCLUSION_BANDS": ("EXPLAINER", ("occlusion",)),
             **{name: ("EXPLAINER", methods) for name, methods in READ_BY.items()},
         },
-        needed_with={
-            "CLASS": ("TARGET", "class"),
-            "BASELINE_CLASS": ("BASELINE", "class_mean"),
-            "BASELINE_SPECTRUM": ("BASELINE", "spectrum"),
-        },
+        needed_with={**TARGET_AND_BASELINE.needed_with, "REGIONS": ("PARTS", "regions")},
     )
 
     def displayName(self) -> str:
@@ -133,26 +141,15 @@ class Attribution(ChipAlgorithm):
             choice("EXPLAINER", tr("Explainer"), EXPLAINERS, Job.explainer,
                    tr("The method. 'integrated_gradients' and 'deeplift' add up to the output difference; "
                       "'saliency' is the plain gradient; 'occlusion' and 'band_ablation' replace input by "
-                      "the baseline; 'grad_cam' and 'guided_grad_cam' are for scene classifiers.")),
-            choice("TARGET", tr("Target"), TARGETS, Job.target,
-                   tr("What is explained: the 'predicted' class of each pixel, one 'class', or the "
-                      "'contrast' of two classes, which is the output of the one minus that of the other.")),
-            words("CLASS", tr("Class"),
-                  tr("Name or number of the class, for TARGET class; for TARGET contrast the first class, "
-                     "empty for the predicted one.")),
-            words("CONTRAST_CLASS", tr("Contrast class"),
-                  tr("For TARGET contrast: name or number of the class to compare with, empty for the "
-                     "runner-up.")),
-            choice("BASELINE", tr("Baseline"), BASELINES, Job.baseline,
-                   tr("The spectrum that stands for 'no evidence': 'zero', the 'mean' of the training "
-                      "pixels, the mean of one class ('class_mean'), or a given 'spectrum'. For scene "
-                      "classifiers also the mean of each chip itself ('chip_mean'), and that with "
-                      "'speckle'.")),
-            words("BASELINE_CLASS", tr("Baseline class"),
-                  tr("For BASELINE class_mean: name or number of the class.")),
-            words("BASELINE_SPECTRUM", tr("Baseline spectrum"),
-                  tr("For BASELINE spectrum: values between commas, one per band, in the unit of the scene; "
-                     "or the path of a text or CSV file with one value per line.")),
+                      "the baseline; 'grad_cam' and 'guided_grad_cam' are for scene classifiers. "
+                      "'secant_contributions' and, with the part of the biases, 'tangent_contributions' add "
+                      "up exactly at every pixel, for U-Nets too.")),
+            *target(Job.target),
+            *baseline(BASELINES, Job.baseline,
+                      tr("The spectrum that stands for 'no evidence': 'zero', the 'mean' of the training "
+                         "pixels, the mean of one class ('class_mean'), or a given 'spectrum'. For scene "
+                         "classifiers also the mean of each chip itself ('chip_mean'), and that with "
+                         "'speckle'.")),
             extent(tr("Part of the scene to explain, in any CRS; empty: all of it.")),
             mask(tr("Polygons, in any CRS: only pixels whose centre lies inside one are explained, or by a "
                     "scene classifier the chips that fill them.")),
@@ -169,7 +166,20 @@ class Attribution(ChipAlgorithm):
                  tr("Where STEPS is 0: the residual that a pixel may keep, as a fraction of its output "
                     "difference; 0.01 is 1 %."), True),
             whole("SAMPLES", tr("Samples"), Job.samples, 1, 100000,
-                  tr("Training spectra to start from, drawn at random, for gradient_shap."), True),
+                  tr("Training spectra to start from, drawn at random, for gradient_shap; orders of the "
+                     "bands, each used in both directions, for band_shapley."), True),
+            choice("PARTS", tr("Parts"), ("bands", "rings", "regions"), Job.parts,
+                   tr("What secant_contributions and tangent_contributions divide the output among: the "
+                      "'bands'; 'rings' of pixels by how far they are from the explained one, one pixel at a "
+                      "time and so best for a small EXTENT or MASK; or named 'regions'."), True),
+            words("RING_LIMITS", tr("Ring limits (pixels)"),
+                  tr("Outer limits of the rings, in pixels to the farther of row and column, between commas; "
+                     "beyond the last is one more ring. Empty: 0,3,10."), True),
+            class_layer("REGIONS", tr("Regions"),
+                        tr("Polygons with a name, in any CRS, or a raster of class numbers: the parts for "
+                           "PARTS regions."), advanced=True),
+            class_field_of("REGIONS", "REGION_FIELD", tr("Region field"),
+                           tr("Field that holds the region's name; needed where REGIONS are vectors."), True),
             whole("OCCLUSION_WINDOW", tr("Occlusion window (pixels)"), Job.occlusion_window, 0, 999,
                   tr("Side of the square that occlusion replaces; 0: bands are replaced over the whole "
                      "patch."), True),
@@ -192,7 +202,9 @@ class Attribution(ChipAlgorithm):
             raster("ATTRIBUTION", tr("Attribution"),
                    tr("GeoTIFF with one band per band of the scene: its signed contribution.")),
             raster("SALIENCY", tr("Saliency"),
-                   tr("GeoTIFF of total absolute contribution, signed sum and residual.")),
+                   tr("GeoTIFF of total absolute contribution, signed sum and residual; of "
+                      "secant_contributions, tangent_contributions and band_shapley also of the reference, "
+                      "and of what comes from beyond the scene's edge or where it has no data.")),
             table("BAND_TABLE", tr("Band table"),
                   tr("Table per class and band: mean, mean absolute, share, 10th and 90th percentile, "
                      "pixels.")),
@@ -211,6 +223,7 @@ class Attribution(ChipAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:
         self.mask = self.parameterAsSource(parameters, "MASK", context)
+        self._regions = LabelSource(self, "REGIONS", "REGION_FIELD", parameters, context)
         return super().prepareAlgorithm(parameters, context, feedback)
 
     def job(
@@ -237,6 +250,7 @@ class Attribution(ChipAlgorithm):
             baseline_class=self.text("BASELINE_CLASS", parameters, context),
             baseline_spectrum=read_spectrum(spectrum) if spectrum else None,
             layer=self.chosen["GRAD_CAM_LAYER"],
+            **self._parts(parameters, context, feedback),
             merge=self.chosen["MERGE"],
             table_only=not any(outputs.values()),
             **self.fractions(("TOLERANCE",), parameters, context),
@@ -244,6 +258,26 @@ class Attribution(ChipAlgorithm):
             **self.common(parameters, context),
             **outputs,
         )
+
+    def _parts(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        """Return the job fields that say what the output is divided among."""
+        if self.RULES.why_unused("PARTS", self.chosen):
+            return {}
+        found: dict[str, Any] = {"parts": self.chosen["PARTS"]}
+        if limits := self.text("RING_LIMITS", parameters, context):
+            try:
+                found["ring_limits"] = tuple(int(limit) for limit in limits.split(","))
+            except ValueError:
+                raise QgsProcessingException(
+                    tr(
+                        "RING_LIMITS is '{value}'; write whole numbers between commas, such as 0,3,10."
+                    ).format(value=limits)
+                ) from None
+        if found["parts"] == "regions":
+            found |= self._regions.fields("region", parameters, context, feedback)
+        return found
 
     def _explained(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback

@@ -37,27 +37,35 @@ class DemoData(EngineAlgorithm):
         )
 
     def tags(self) -> list[str]:
-        return ["demo", "simulate", "synthetic", "hyperspectral", "sar", "radar", "evidence", "test data"]
+        return [
+            "demo", "simulate", "synthetic", "hyperspectral", "sar", "radar", "evidence", "segmentation",
+            "test data",
+        ]  # fmt: skip
 
     def shortHelpString(self) -> str:
         return tr(
             "Simulates a scene whose classes share everything but what was planted, so it is known what "
             "an explanation must find. 'hyperspectral': spectra with absorption bands. 'sar_scenes': radar "
             "chips (VV and VH) with a line, a strip, a building, points or an edge in speckle, for "
-            "classifiers of whole chips.\n"
+            "classifiers of whole chips. 'segmentation': a street in 25 bands, with two classes that differ "
+            "only in three bands and two that differ only in a signal 6 pixels away, for networks that "
+            "classify all pixels at once.\n"
             "Outputs: A folder with the scene, labels, a class raster, and a truth file. For 'sar_scenes' "
             "also chips in a folder per class to train (train, and train_spurious with a misleading corner "
-            "reflector) and to test (test), with masks of the evidence.\n"
+            "reflector) and to test (test), with masks of the evidence. For 'segmentation' no points; a "
+            "second scene to test on, and rasters of sun, shadow and boundaries.\n"
             "Example: qgis_process run explain:demodata --SCENE=hyperspectral --SIZE=128 --SEED=1 "
             "--FOLDER=/tmp/demo"
         )
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         self.addParameter(
-            choice("SCENE", tr("Kind of scene"), ("hyperspectral", "sar_scenes"), "hyperspectral",
+            choice("SCENE", tr("Kind of scene"), ("hyperspectral", "sar_scenes", "segmentation"),
+                   "hyperspectral",
                    tr("What to simulate: 'hyperspectral' is a raster of reflectance with planted "
                       "absorption bands, 'sar_scenes' are radar chips with planted structures, and a "
-                      "raster that holds more of them."))
+                      "raster that holds more of them, 'segmentation' are two rasters of a street, with "
+                      "every pixel labelled."))
         )  # fmt: skip
         self.addParameter(
             whole(
@@ -67,8 +75,8 @@ class DemoData(EngineAlgorithm):
                 32,
                 4096,
                 tr(
-                    "Width and height in pixels. For 'sar_scenes' 64 or more; there are half as many "
-                    "training chips of each class, 512 at most."
+                    "Width and height in pixels, 64 or more for 'sar_scenes' and 'segmentation'. For "
+                    "'sar_scenes' there are half as many training chips of each class, 512 at most."
                 ),
             )
         )
@@ -90,6 +98,13 @@ class DemoData(EngineAlgorithm):
         self.addOutput(QgsProcessingOutputFolder("PATCHES", tr("Training chips (sar_scenes)")))
         self.addOutput(QgsProcessingOutputFolder("TEST_PATCHES", tr("Test chips (sar_scenes)")))
         self.addOutput(QgsProcessingOutputFolder("MASKS", tr("Masks of the test chips (sar_scenes)")))
+        for name, text in (
+            ("STRATA", tr("Sun, shadow and boundary (segmentation)")),
+            ("TEST_RASTER", tr("Simulated scene to test on (segmentation)")),
+            ("TEST_LABEL_RASTER", tr("Labels of the scene to test on (segmentation)")),
+            ("TEST_STRATA", tr("Sun, shadow and boundary of the scene to test on (segmentation)")),
+        ):
+            self.addOutput(QgsProcessingOutputRasterLayer(name, text))
 
     def job(
         self,

@@ -43,7 +43,7 @@ DEFAULT_EXPLAINERS = (
 )  # fmt: skip
 EXPLAINERS = tuple(dict.fromkeys((*DEFAULT_EXPLAINERS, *_explaining.EXPLAINERS)))
 _NUMBERS = (
-    "CHIPS", "SAMPLES", "STEPS", "OCCLUSION_WINDOW", "OCCLUSION_STRIDE", "RANDOMISED_CHIPS",
+    "CHIPS", "SAMPLES", "STEPS", "SEGMENTS", "OCCLUSION_WINDOW", "OCCLUSION_STRIDE", "RANDOMISED_CHIPS",
 )  # fmt: skip
 
 
@@ -134,6 +134,9 @@ class EvaluateExplainers(ChipAlgorithm, LabelledAlgorithm):
                  tr("Speckle added to chips is that of so many looks; fewer are rougher. 0: none is added."),
                  True),
             steps(Job.steps),
+            whole("SEGMENTS", tr("Secant segments"), Job.segments, 0, 4096,
+                  tr("Chips: secants that integrated_gradients takes along the path in place of STEPS; 16 "
+                     "are about as exact as 50 steps, in half the time. 0: STEPS."), True),
             choice("BASELINE", tr("Baseline"), OWN_BASELINES, Job.baseline,
                    tr("What stands for 'no evidence', also where parts are removed: 'zero' (of chips the "
                       "lower clip limit), the 'mean' of the training, for chips also their own mean "
@@ -212,9 +215,9 @@ class EvaluateExplainers(ChipAlgorithm, LabelledAlgorithm):
             self.warn_unused(name, "INPUT", parameters, feedback)
         mask = export_features(self.mask, self.raster, context, feedback) if self.mask else None
         scene = self.scene(context, feedback)
-        return {"scene": scene, "mask_features": mask, **self._labels(parameters, context, feedback)}
+        return {"scene": scene, "mask_features": mask, **self._label_fields(parameters, context, feedback)}
 
-    def _labels(
+    def _label_fields(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Return the job fields of the labels; chips need no class."""

@@ -1,4 +1,4 @@
-"""explain:trainclassifier: a pixel or patch classifier from labelled pixels."""
+"""explain:trainclassifier: a pixel, patch or segmentation network from labelled pixels."""
 
 from __future__ import annotations
 
@@ -9,14 +9,27 @@ from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessing
 from ..engine.jobs import TrainClassifierJob as Job
 from ._choices import Rules
 from ._destinations import check_model, model, report, table
-from ._labels import LabelledAlgorithm, label_field, label_layer, unlabelled_value
-from ._parameters import choice, device, memory, real, scene, seed, switch, whole
+from ._labels import (
+    LabelledAlgorithm,
+    LabelSource,
+    class_field_of,
+    class_layer,
+    label_field,
+    label_layer,
+    unlabelled_value,
+)
+from ._parameters import choice, device, is_empty, memory, real, scene, seed, switch, whole
 from ._text import tr
 
-ARCHITECTURES = ("spectral_cnn", "spatial_cnn", "hybrid_cnn")
+ARCHITECTURES = ("spectral_cnn", "spatial_cnn", "hybrid_cnn", "unet")
 NORMALISATIONS = ("none", "standard", "per_pixel")
 SPLITS = ("blocks", "random")
-_NUMBERS = ("PATCH_SIZE", "COMPONENTS", "EPOCHS", "PATIENCE", "BATCH_SIZE", "BLOCK_SIZE")
+_NUMBERS = (
+    "PATCH_SIZE", "COMPONENTS", "DEPTH", "FILTERS", "TILE_SIZE", "EPOCHS", "PATIENCE", "BATCH_SIZE",
+    "BLOCK_SIZE",
+)  # fmt: skip
+_OF_A_UNET = ("DEPTH", "FILTERS", "TILE_SIZE", "BRIGHTNESS", "NORMALISATION_STRENGTH")
+_FRACTIONS = ("LEARNING_RATE", "TEST_SHARE", "NORMALISATION_STRENGTH")
 
 
 class TrainClassifier(LabelledAlgorithm):
@@ -30,6 +43,7 @@ class TrainClassifier(LabelledAlgorithm):
         used_with={
             "PATCH_SIZE": ("ARCHITECTURE", ("spatial_cnn", "hybrid_cnn")),
             "COMPONENTS": ("ARCHITECTURE", ("hybrid_cnn",)),
+            **dict.fromkeys(_OF_A_UNET, ("ARCHITECTURE", ("unet",))),
         }
     )
 
@@ -43,7 +57,8 @@ class TrainClassifier(LabelledAlgorithm):
         )
 
     def tags(self) -> list[str]:
-        return ["train", "classification", "deep learning", "cnn", "hyperspectral", "hybridsn", "supervised"]
+        return ["train", "classification", "deep learning", "cnn", "hyperspectral", "hybridsn", "supervised",
+                "segmentation", "u-net"]  # fmt: skip
 
     def group_title(self) -> str:
         return tr("Training on {scene}").format(scene=self.raster.name)
@@ -55,8 +70,8 @@ class TrainClassifier(LabelledAlgorithm):
             "network are kept apart in blocks by default; a random split flatters it. The report "
             "shows both figures.\n"
             "Outputs: One model file (.safetensors, nothing executable inside), the confusion table, "
-            "an HTML report, and the overall accuracy, kappa and mean intersection over union of the "
-            "test pixels.\n"
+            "an HTML report, and the overall accuracy, kappa, and mean and weighted intersection over union "
+            "of the test pixels.\n"
             "Example: qgis_process run explain:trainclassifier --INPUT=scene.tif --LABELS=points.gpkg "
             "--LABEL_FIELD=class --ARCHITECTURE=spectral_cnn --MODEL=model.safetensors "
             "--CONFUSION=confusion.csv --REPORT=report.html"
@@ -68,6 +83,9 @@ class TrainClassifier(LabelledAlgorithm):
         self.addOutput(QgsProcessingOutputNumber("OVERALL_ACCURACY", tr("Overall accuracy")))
         self.addOutput(QgsProcessingOutputNumber("KAPPA", tr("Kappa")))
         self.addOutput(QgsProcessingOutputNumber("MEAN_IOU", tr("Mean intersection over union")))
+        self.addOutput(
+            QgsProcessingOutputNumber("WEIGHTED_IOU", tr("Intersection over union weighted by class"))
+        )
 
     def _inputs(self) -> list:
         return [
@@ -79,16 +97,16 @@ class TrainClassifier(LabelledAlgorithm):
             choice("ARCHITECTURE", tr("Architecture"), ARCHITECTURES, Job.architecture,
                    tr("'spectral_cnn' reads the spectrum of each pixel alone; 'spatial_cnn' a patch "
                       "around it; 'hybrid_cnn' a patch with spectral and spatial convolutions, as "
-                      "HybridSN.")),
+                      "HybridSN; 'unet' is a U-Net, which classifies all pixels of a window at once.")),
             whole("PATCH_SIZE", tr("Patch size (pixels)"), Job.patch_size, 1, 99,
-                  tr("Side of the patch, an odd number; hybrid_cnn needs 9 or more, spectral_cnn does not "
-                     "use it.")),
+                  tr("Side of the patch, an odd number; hybrid_cnn needs 9 or more, spectral_cnn and "
+                     "unet do not use it.")),
             choice("NORMALISATION", tr("Normalisation"), NORMALISATIONS, Job.normalisation,
                    tr("'standard' centres and scales each band, 'per_pixel' divides each spectrum by its "
                       "sum, 'none' leaves values as they are.")),
             whole("EPOCHS", tr("Epochs"), Job.epochs, 1, 100000, tr("Most passes over the training pixels.")),
             real("TEST_SHARE", tr("Test share"), Job.test_share, 0.01, 0.99,
-                 tr("Fraction of the labelled pixels that is kept for the test.")),
+                 tr("Fraction of the labelled pixels that is kept for the test; not used with TEST_LABELS.")),
             seed(),
         ]  # fmt: skip
 
@@ -97,12 +115,25 @@ class TrainClassifier(LabelledAlgorithm):
             unlabelled_value(Job.unlabelled_value),
             whole("COMPONENTS", tr("Principal components"), Job.components, 1, 1000,
                   tr("Principal components that hybrid_cnn reduces the bands to."), True),
+            whole("DEPTH", tr("Depth"), Job.depth, 1, 7,
+                  tr("How often a unet halves its maps. One more lets it see twice as far."), True),
+            whole("FILTERS", tr("Filters"), Job.filters, 1, 1024,
+                  tr("Maps of a unet at full resolution; each level below has twice as many."), True),
+            whole("TILE_SIZE", tr("Tile size (pixels)"), Job.tile_size, 2, 4096,
+                  tr("Side of the crops that a unet is trained on; with DEPTH 3 a multiple of 8, 4 of 16, "
+                     "and so on."), True),
+            switch("BRIGHTNESS", tr("Brightness as a band"), Job.brightness,
+                   tr("Gives a unet with NORMALISATION=per_pixel the logarithm of each spectrum's sum as one "
+                      "more band."), True),
+            real("NORMALISATION_STRENGTH", tr("Normalisation strength"), Job.normalisation_strength, 0.0, 1.0,
+                 tr("Power of the sum that a unet with NORMALISATION=per_pixel divides each spectrum by: 1 "
+                    "takes all brightness away, 0 leaves it."), True),
             whole("PATIENCE", tr("Patience (epochs)"), Job.patience, 1, 100000,
                   tr("Training stops after this many epochs without progress."), True),
             real("LEARNING_RATE", tr("Learning rate"), Job.learning_rate, 1e-7, 1.0,
                  tr("Size of a training step."), True),
-            whole("BATCH_SIZE", tr("Batch size"), Job.batch_size, 2, 65536,
-                  tr("Pixels per training step."), True),
+            whole("BATCH_SIZE", tr("Batch size"), Job.batch_size, 0, 65536,
+                  tr("Pixels per training step, of a unet tiles; 0: 64 pixels, or 4 tiles."), True),
             switch("CLASS_WEIGHTS", tr("Weigh classes by rarity"), Job.class_weights,
                    tr("Lets rare classes count for more: by one over the root of their pixels' number."),
                    True),
@@ -112,6 +143,11 @@ class TrainClassifier(LabelledAlgorithm):
                    True),
             whole("BLOCK_SIZE", tr("Block size (pixels)"), Job.block_size, 0, 100000,
                   tr("Side of the blocks; 0: chosen from where the labels lie."), True),
+            class_layer("TEST_LABELS", tr("Test labels"),
+                        tr("Labels that only test, of the same classes; LABELS then only train."),
+                        advanced=True),
+            class_field_of("TEST_LABELS", "TEST_LABEL_FIELD", tr("Test label field"),
+                           tr("Field that holds the class; needed where TEST_LABELS are vectors."), True),
             switch("COMPARE_SPLITS", tr("Compare splits"), Job.compare_splits,
                    tr("Trains a second time with the other split, so that the report shows both figures; "
                       "takes twice the time."), True),
@@ -127,6 +163,12 @@ class TrainClassifier(LabelledAlgorithm):
             report(tr("Page with accuracy by block and by random split, confusion, and recall per class.")),
         ]  # fmt: skip
 
+    def prepareAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> bool:
+        self._tests = LabelSource(self, "TEST_LABELS", "TEST_LABEL_FIELD", parameters, context)
+        return super().prepareAlgorithm(parameters, context, feedback)
+
     def job(
         self,
         parameters: dict[str, Any],
@@ -135,8 +177,16 @@ class TrainClassifier(LabelledAlgorithm):
         outputs: dict[str, Any],
     ) -> Job:
         check_model(outputs["model"])
-        switches = self.switches(("COMPARE_SPLITS", "CLASS_WEIGHTS"), parameters, context)
-        if self.chosen["SPLIT"] == "random" and not switches["compare_splits"]:
+        switches = self.switches(("COMPARE_SPLITS", "CLASS_WEIGHTS", "BRIGHTNESS"), parameters, context)
+        tests = self._test_labels(parameters, context, feedback)
+        if self.chosen["NORMALISATION"] != "per_pixel" and self.chosen["ARCHITECTURE"] == "unet":
+            reason = f"NORMALISATION={self.chosen['NORMALISATION']}"
+            for name in ("BRIGHTNESS", "NORMALISATION_STRENGTH"):
+                self.warn_unused(name, reason, parameters, feedback)
+        if tests:
+            for name in ("SPLIT", "TEST_SHARE", "BLOCK_SIZE", "COMPARE_SPLITS"):
+                self.warn_unused(name, "TEST_LABELS", parameters, feedback)
+        elif self.chosen["SPLIT"] == "random" and not switches["compare_splits"]:
             self.warn_unused("BLOCK_SIZE", "SPLIT=random", parameters, feedback)
         return Job(
             scene=self.scene(context, feedback),
@@ -145,8 +195,17 @@ class TrainClassifier(LabelledAlgorithm):
             split=self.chosen["SPLIT"],
             **switches,
             **self.numbers(_NUMBERS, parameters, context),
-            **self.fractions(("LEARNING_RATE", "TEST_SHARE"), parameters, context),
+            **self.fractions(_FRACTIONS, parameters, context),
             **self.labels(parameters, context, feedback),
+            **tests,
             **self.common(parameters, context),
             **outputs,
         )
+
+    def _test_labels(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        if is_empty(parameters.get("TEST_LABELS")):
+            self.warn_unused("TEST_LABEL_FIELD", tr("TEST_LABELS left empty"), parameters, feedback)
+            return {}
+        return self._tests.fields("test_label", parameters, context, feedback)

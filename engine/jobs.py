@@ -55,11 +55,13 @@ class DemoDataJob(Job):
 
 @dataclass(frozen=True)
 class TrainClassifierJob(Job):
-    """Train a pixel or patch classifier from labelled pixels.
+    """Train a classifier of pixels from labelled pixels.
 
     Labels come as `label_features` (a GeoJSON file in the scene's CRS, property `class`) or as
-    `label_raster` (class numbers; `unlabelled_value` and nodata mean no label).
-    `split` is `blocks` or `random`; `block_size` is in pixels, 0 to choose it from the labels.
+    `label_raster` (class numbers; `unlabelled_value` and nodata mean no label); those that only test
+    likewise. Without any, `split`, `blocks` or `random`, says which pixels test; `block_size` is in pixels, 0
+    to choose it from the labels. `batch_size` 0: 64 pixels, or 4 crops of a U-Net. `depth`, `filters`,
+    `tile_size`, `brightness` and `normalisation_strength` are a U-Net's.
     """
 
     KIND: ClassVar[str] = "train_classifier"
@@ -71,14 +73,21 @@ class TrainClassifierJob(Job):
     label_raster: str | None = None
     label_name: str = ""
     unlabelled_value: int = 0
+    test_label_features: str | None = None
+    test_label_raster: str | None = None
     architecture: str = "spectral_cnn"
     patch_size: int = 11
     components: int = 30
+    depth: int = 3
+    filters: int = 16
+    tile_size: int = 64
     normalisation: str = "standard"
+    brightness: bool = False
+    normalisation_strength: float = 1.0
     epochs: int = 60
     patience: int = 30
     learning_rate: float = 0.003
-    batch_size: int = 64
+    batch_size: int = 0
     class_weights: bool = True
     test_share: float = 0.3
     split: str = "blocks"
@@ -158,17 +167,34 @@ class ClassifyJob(Job):
     memory_mb: int = 1024
 
 
-@dataclass(frozen=True)
-class AttributionJob(Job):
-    """Explain a classifier's output at every pixel of a scene, an extent or a mask, or chip by chip.
+@dataclass(frozen=True, kw_only=True)
+class TargetedJob(Job):
+    """A job about an output of a model, against a baseline.
 
     `class_name` and `contrast_class` are names or numbers of classes of the model, None for the
     predicted class and the runner-up. `baseline_spectrum` holds one value per band of the model.
+    """
+
+    target: str = "predicted"
+    class_name: str | None = None
+    contrast_class: str | None = None
+    baseline: str = "mean"
+    baseline_class: str | None = None
+    baseline_spectrum: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class AttributionJob(TargetedJob):
+    """Explain a classifier's output at every pixel of a scene, an extent or a mask, or chip by chip.
+
     `mask_features` is a GeoJSON file in the scene's CRS. `steps` 0 means: until settled.
 
     With a scene classifier, chips are explained: those of the folder `patches` (`scene` is then None),
     those at `mask_features` of the scene, or those of a slide over it; `chip_stride` and `merge` as in
     `ClassifyJob`. `chip_folder` takes a raster per chip of `patches`. `layer` is that of Grad-CAM.
+
+    `parts` are what the output is divided among: `bands`, `rings` of pixels by their distance, up to each of
+    `ring_limits` and beyond the last, or `regions`, from features or a class raster as labels are.
     """
 
     KIND: ClassVar[str] = "attribution"
@@ -182,12 +208,6 @@ class AttributionJob(Job):
     merge: str = "centre"
     layer: str = "layer4"
     explainer: str = "integrated_gradients"
-    target: str = "predicted"
-    class_name: str | None = None
-    contrast_class: str | None = None
-    baseline: str = "mean"
-    baseline_class: str | None = None
-    baseline_spectrum: list[float] | None = None
     extent: list[float] | None = None
     mask_features: str | None = None
     steps: int = 0
@@ -197,6 +217,10 @@ class AttributionJob(Job):
     occlusion_window: int = 0
     occlusion_bands: int = 1
     occlusion_stride: int = 0
+    parts: str = "bands"
+    ring_limits: tuple[int, ...] = (0, 3, 10)
+    region_features: str | None = None
+    region_raster: str | None = None
     seed: int = 0
     device: str = "auto"
     memory_mb: int = 1024
@@ -214,7 +238,8 @@ class EvaluateExplainersJob(Job):
     `samples` are those of Max-Sensitivity, the radius in units of the network's input (0 to 1 for chips,
     standard deviations for pixels); `speckle_looks` 0 adds no speckle. `masks` is a folder of rasters named
     as in `patches`, or `mask_features` polygons on `scene`: where the evidence is. `bright_share` is the
-    share of a chip's pixels that count as its bright return. Occlusion's window and stride are for chips.
+    share of a chip's pixels that count as its bright return. Occlusion's window and stride are for chips, and
+    so are `segments`: secants that integrated gradients take in place of `steps` nodes where they are not 0.
     """
 
     KIND: ClassVar[str] = "evaluate_explainers"
@@ -236,6 +261,7 @@ class EvaluateExplainersJob(Job):
     samples: int = 10
     speckle_looks: float = 10.0
     steps: int = 50
+    segments: int = 0
     baseline: str = "zero"
     layer: str = "layer4"
     occlusion_window: int = 15
@@ -249,11 +275,46 @@ class EvaluateExplainersJob(Job):
     report: str | None = None
 
 
+@dataclass(frozen=True)
+class SegmentationContributionsJob(TargetedJob):
+    """Divide a segmentation network's logits among its last feature channels, and audit explainers on it.
+
+    Labels, where given, say what is true. `methods`
+    are audited on up to `audit_pixels` pixels and `audit_errors` wrong ones. The features of `other_model`
+    on the same scene are correlated with those of `model`. `cam_layer`: `bottom` or `features`, whose maps
+    the class activation maps weigh.
+    """
+
+    KIND: ClassVar[str] = "segmentation_contributions"
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("contributions", "evidence", "cams")
+
+    scene: str
+    model: str
+    label_features: str | None = None
+    label_raster: str | None = None
+    label_name: str = ""
+    unlabelled_value: int = 0
+    other_model: str | None = None
+    methods: tuple[str, ...] = ("last_layer", "secant_contributions", "tangent_contributions", "seg_grad_cam")
+    cam_layer: str = "bottom"
+    audit_pixels: int = 256
+    audit_errors: int = 64
+    steps: int = 50
+    samples: int = 8
+    extent: list[float] | None = None
+    seed: int = 0
+    device: str = "auto"
+    memory_mb: int = 1024
+    contributions: str | None = None
+    evidence: str | None = None
+    cams: str | None = None
+
+
 JOBS: dict[str, type[Job]] = {
     job.KIND: job
     for job in (
         ProbeJob, DemoDataJob, TrainClassifierJob, TrainSceneClassifierJob, ClassifyJob, AttributionJob,
-        EvaluateExplainersJob,
+        EvaluateExplainersJob, SegmentationContributionsJob,
     )
 }  # fmt: skip
 
@@ -264,8 +325,11 @@ def job_from_dict(values: dict) -> Job:
     kind = values.pop("kind", None)
     if kind not in JOBS:
         raise ValueError(f"Unknown job '{kind}'; known are {', '.join(JOBS)}.")
-    known = {field.name for field in fields(JOBS[kind])}
-    unknown = sorted(set(values) - known)
+    defaults = {field.name: field.default for field in fields(JOBS[kind])}
+    unknown = sorted(set(values) - set(defaults))
     if unknown:
         raise ValueError(f"Job '{kind}' has no field {', '.join(unknown)}.")
-    return JOBS[kind](**values)
+    # JSON knows no tuples.
+    return JOBS[kind](**{
+        name: tuple(value) if isinstance(defaults[name], tuple) else value for name, value in values.items()
+    })  # fmt: skip

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from ..models.files import Network
+from ..models.networks import PatchNetwork
 from .costs import layer_bytes
 
 
@@ -18,7 +19,8 @@ class Options:
     """Settings of the explainers; each reads those that it needs.
 
     `steps`: Gauss-Legendre nodes of integrated gradients, 0 to refine until settled, up to `max_steps`
-    segments and to `tolerance` (relative). `samples`: draws of gradient SHAP from `background` (n, band).
+    segments and to `tolerance` (relative; 0 on chips: `max_steps` at once). `samples`: draws of gradient SHAP
+    from `background` (n, band).
     `occlusion_window`: side of the spatial window, 0 for the whole patch; `occlusion_bands`: bands in a
     window, 0 for all; `occlusion_stride`: step of both, 0 for windows that touch and do not overlap.
     `layer`: the part of a residual network whose maps Grad-CAM weighs. `memory`: bytes that a batch may take.
@@ -57,13 +59,16 @@ class TileAttribution(NamedTuple):
     """Result for the pixels of a tile: the sums of each pixel's attribution over its patch.
 
     `values` (band, y, x), `reference` (y, x): NaN where a pixel was not wanted. `settled` bool (y, x).
-    `evaluations`: all together.
+    `evaluations`: all together. `padding` (y, x): the part of pixels that are none of the scene's, where the
+    method was told of them. `error` (band, y, x): the values' standard error, of methods that sample.
     """
 
     values: Tensor
     reference: Tensor
     settled: Tensor
     evaluations: int
+    padding: Tensor | None = None
+    error: Tensor | None = None
 
 
 class Explainer:
@@ -73,7 +78,8 @@ class Explainer:
     Inputs `x` (n, band, s, s) and `baseline` (same shape) are at the network's prepared values.
     `contributions` is False where the values are no parts of the output, so that they have no residual;
     `signed` where none can be negative; `per_band` where there is one map for all bands. `weighs_layer` is
-    True where the map is made of those of the options' layer.
+    True where the map is made of those of the options' layer. `exact` where reference and values are made to
+    add up to the target's output, but for rounding.
     """
 
     uses_baseline: ClassVar[bool] = True
@@ -81,6 +87,7 @@ class Explainer:
     signed: ClassVar[bool] = True
     per_band: ClassVar[bool] = True
     weighs_layer: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
 
     def __init__(self, network: Network, options: Options) -> None:
         self.network, self.options = network, options
@@ -127,7 +134,7 @@ class Explainer:
         Arguments as those of `attribute_tile`. Methods in which overlapping patches share work override it.
         """
         for rows, cols in batches(wanted, self.batch_size()):
-            x = patches_at(tile, rows, cols, self.network.patch_size)
+            x = patches_at(tile, rows, cols, cast(PatchNetwork, self.network).patch_size)
             start = baseline[:, None, None].expand_as(x)
             yield rows, cols, self.attribute(x, start, weights[:, rows, cols].T.contiguous())
 

@@ -25,7 +25,8 @@ class ChipIntegratedGradients(Explainer):
     With `steps`, Gauss-Legendre quadrature of the gradient at that many nodes. Without, secants over segments
     of the path (see `secant`), twice as many from level to level, until the map changes by no more than
     twice `tolerance` of its sum of absolute values and the residual is within `tolerance` of the output's
-    difference, or at `max_steps`.
+    difference, or at `max_steps`. With a `tolerance` of 0 at once with `max_steps` segments, as no level
+    could settle: nothing is then known of how near the map is, and none counts as settled.
     """
 
     network: SceneNetwork
@@ -40,12 +41,13 @@ class ChipIntegratedGradients(Explainer):
 
     def _refined(self, x: Tensor, baseline: Tensor, weights: Tensor, reference: Tensor) -> Attribution:
         difference = self.output(x, weights) - reference
-        segments = min(_FIRST, self.options.max_steps)
+        most = self.options.max_steps
+        segments = min(_FIRST, most) if self.options.tolerance else most
         values = self.level(x, baseline, weights, segments)
         settled = torch.zeros(len(x), dtype=torch.bool)
         evaluations = torch.full((len(x),), segments)
         left = torch.arange(len(x), device=x.device)
-        while len(left) and 2 * segments <= self.options.max_steps:
+        while len(left) and 2 * segments <= most:
             segments *= 2
             coarser = values[left]
             finer = values[left] = self.level(x[left], baseline[left], weights[left], segments)

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.files import Network
 from ..models.networks import PatchNetwork
+from ..models.segmentation_networks import SegmentationNetwork
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -45,9 +46,15 @@ def body_operations(network: PatchNetwork, side: int) -> int:
 
 @remembered
 def layer_bytes(network: Network, side: int) -> int:
-    """Return the bytes of all layers' outputs for a square output map (of a scene network: for one chip)."""
+    """Return the bytes of all layers' outputs for a square output map (of a scene network: for one chip).
+
+    Of a segmentation network: for the smallest map of at least that side that it can make.
+    """
     skeleton = deepcopy(network).to("meta", torch.float32)
-    width = network.patch_size + side - 1
+    if isinstance(network, SegmentationNetwork):
+        width, bands = -(-side // network.alignment) * network.alignment, network.prepared_bands
+    else:
+        width, bands = network.patch_size + side - 1, network.bands
     total = 0
 
     def count(_layer: nn.Module, _inputs: tuple, output: Tensor) -> None:
@@ -58,5 +65,5 @@ def layer_bytes(network: Network, side: int) -> int:
         if not any(True for _ in module.children()):
             module.register_forward_hook(count)
     with torch.no_grad():
-        skeleton.logits(torch.empty(1, network.bands, width, width, device="meta"))
+        skeleton.logits(torch.empty(1, bands, width, width, device="meta"))
     return total

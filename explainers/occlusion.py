@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..models.files import Network
+from ..models.networks import PatchNetwork
 from .base import Attribution, Explainer, Options, TileAttribution
 
 Window = tuple[slice, slice, slice]
@@ -22,6 +23,8 @@ class Occlusion(Explainer):
     the mean change over the windows that cover it, divided by the cells of a window, so that windows
     that touch and do not overlap add up to the sum of their changes.
     """
+
+    network: PatchNetwork
 
     def windows(self, bands: int, side: int) -> list[Window]:
         """Return the windows; the last one along an axis is cut where it would stand out."""

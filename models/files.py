@@ -16,15 +16,23 @@ from ..rasters.errors import InputError
 from .card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION, Card
 from .networks import ARCHITECTURES, PatchNetwork, build
 from .scene_networks import SCENE_ARCHITECTURES, SceneNetwork, build_scene_network
+from .segmentation_networks import (
+    SEGMENTATION_ARCHITECTURES,
+    SegmentationNetwork,
+    build_segmentation_network,
+)
 
 _KEY = "explanation_layers"
 _WEIGHTS = "network."
 _SPECTRA = "spectra."
 # A .safetensors file starts with the length of its header, 8 bytes, and the header, a JSON object.
 _LONGEST_HEADER = 2**32
-_ARCHITECTURES = {PIXEL_CLASSIFICATION: tuple(ARCHITECTURES), SCENE_CLASSIFICATION: SCENE_ARCHITECTURES}
+_ARCHITECTURES = {
+    PIXEL_CLASSIFICATION: (*ARCHITECTURES, *SEGMENTATION_ARCHITECTURES),
+    SCENE_CLASSIFICATION: SCENE_ARCHITECTURES,
+}
 
-Network = PatchNetwork | SceneNetwork
+Network = PatchNetwork | SceneNetwork | SegmentationNetwork
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,20 @@ class Spectra:
 class Model:
     """A model read back: the network in evaluation mode without gradients, its spectra, its card.
 
-    `network` is a PatchNetwork, or the explainable copy of a SceneNetwork, as the card's task says.
+    `network` is a PatchNetwork, or the explainable copy of a SegmentationNetwork or a SceneNetwork, as the
+    card's task and architecture say.
     """
 
     network: Network
     spectra: Spectra
     card: Card
+
+    @property
+    def patch_size(self) -> int:
+        """Side of the patches or chips that the network classifies; TypeError where it classifies windows."""
+        if isinstance(self.network, SegmentationNetwork):
+            raise TypeError("A segmentation network has no patches.")
+        return self.network.patch_size
 
 
 def save_model(path: str, network: Network, spectra: Spectra, card: Card) -> Card:
@@ -134,13 +150,20 @@ def _read_card(path: str, metadata: dict[str, str]) -> Card:
 
 
 def _network(card: Card, tensors: dict[str, Tensor]) -> Network:
-    make = build_scene_network if card.task == SCENE_CLASSIFICATION else build
-    network = make(card.architecture, **card.options)
+    network = _build(card)
     if (network.bands, network.classes) != (len(card.used_bands), len(card.classes)):
         raise ValueError("another number of bands or classes")
     network.load_state_dict(_part(tensors, _WEIGHTS))
     network.eval().requires_grad_(False)
-    return network.explainable() if isinstance(network, SceneNetwork) else network
+    return network if isinstance(network, PatchNetwork) else network.explainable()
+
+
+def _build(card: Card) -> Network:
+    if card.task == SCENE_CLASSIFICATION:
+        return build_scene_network(card.architecture, **card.options)
+    if card.architecture in SEGMENTATION_ARCHITECTURES:
+        return build_segmentation_network(card.architecture, **card.options)
+    return build(card.architecture, **card.options)
 
 
 def _spectra(card: Card, tensors: dict[str, Tensor]) -> Spectra:

@@ -28,6 +28,12 @@ class Accuracy:
         return float(np.nanmean(self.recall))
 
     @property
+    def weighted_iou(self) -> float:
+        """Mean of the classes' intersections over unions, weighted by how many reference pixels each has."""
+        share = self.confusion.sum(1) / max(self.confusion.sum(), 1)
+        return float((share * np.nan_to_num(self.iou)).sum())
+
+    @property
     def f1(self) -> np.ndarray:
         """F1 score of each class, NaN where it neither occurs nor is predicted."""
         return 2 * self.iou / (1 + self.iou)

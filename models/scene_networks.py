@@ -93,7 +93,12 @@ class SceneNetwork(nn.Module):
         """Return a copy for evaluation: batch norms folded, every ReLU its own, taps after all stages."""
         copied = copy.copy(self)
         copied._modules = dict(self._modules)
-        copied.trunk = with_channels_last(followed(self.trunk, STAGES))
+        copied.trunk = followed(self.trunk, STAGES)
+        for weight in copied.trunk.parameters():
+            if weight.dim() == 4:
+                # `to`, as weights for one band are channels last as they stand: `contiguous` leaves their
+                # strides, by which the convolution decides, and its maps would be in the other order.
+                weight.data = weight.data.to(memory_format=torch.channels_last)
         return copied.eval().requires_grad_(False)
 
     def _filtered(self, x: Tensor) -> Tensor:

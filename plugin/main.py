@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 MENU = "Explanation Layers"
 # The steps of an analyst, in their order.
 _ENTRIES = (
-    "trainclassifier", "trainsceneclassifier", "classify", "attribution", "evaluateexplainers", "setupengine",
+    "trainclassifier", "trainsceneclassifier", "classify", "attribution", "evaluateexplainers",
+    "segmentationcontributions", "setupengine",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from ..algorithms.attribution import Attribution
 from ..algorithms.classify import Classify
 from ..algorithms.demo_data import DemoData
 from ..algorithms.evaluate_explainers import EvaluateExplainers
+from ..algorithms.segmentation_contributions import SegmentationContributions
 from ..algorithms.setup_engine import SetupEngine
 from ..algorithms.train_classifier import TrainClassifier
 from ..algorithms.train_scene_classifier import TrainSceneClassifier
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ICON = str(ROOT / "resources" / "icons" / "explain.svg")
 ALGORITHMS = (
     SetupEngine, DemoData, TrainClassifier, TrainSceneClassifier, Classify, Attribution, EvaluateExplainers,
+    SegmentationContributions,
 )  # fmt: skip
 
 

@@ -85,11 +85,13 @@ class Scene:
             with np.errstate(over="ignore"):
                 values = stored.astype("float32", copy=False)
             invalid = ~np.isfinite(values)
+            # rasterio makes these lists anew, for all bands, each time it is asked.
+            dtypes, all_flags = dataset.dtypes, dataset.mask_flag_enums
             for place, index in enumerate(indexes):
-                nodata = _as_stored(self.nodata[index], dataset.dtypes[index])
+                nodata = _as_stored(self.nodata[index], dtypes[index])
                 if nodata is not None:
                     invalid[place] |= stored[place] == nodata
-                flags = dataset.mask_flag_enums[index]
+                flags = all_flags[index]
                 if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
                     invalid[place] |= dataset.read_masks(index + 1, window=window) == 0
         except RasterioError as error:

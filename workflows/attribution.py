@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from rasterio.windows import Window
 
 from ..engine.jobs import AttributionJob
+from ..explainers.dense import Dense
 from ..explainers.registry import check_serves, make_explainer
 from ..models.card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION
 from ..models.files import Model, load_model
@@ -15,11 +16,13 @@ from ..rasters.errors import InputError
 from ..rasters.labels import window_of_features
 from ..rasters.outputs import Outputs, check_space
 from ..rasters.scene import Scene
-from .attribution_outputs import AttributionWriters, Summary
+from .attribution_outputs import AttributionWriters, Summary, saliency_bands
 from .attribution_sums import summarise_sums
 from .attribution_worker import AttributionWorker
 from .chip_attribution import explain_chips
 from .context import Context
+from .dense_parts import divided
+from .dense_worker import DenseWorker
 from .devices import resolve_device, workers
 from .explainer_options import options_of
 from .fitting import check_has_data, no_data, open_pair
@@ -61,29 +64,35 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
         raise InputError(
             "CHIP_FOLDER takes a raster per chip, and the model classifies pixels; leave it empty."
         )
-    with Outputs(context.job_id, with_records(job.output_paths()), [scene.path, job.model]) as outputs:
+    dense = isinstance(explainer, Dense)
+    parts, divider = divided(job, context, scene, model, explainer, baseline)
+    with Outputs(context.job_id, with_records(job.output_paths()), _inputs(job)) as outputs:
         grid = scene.grid.sub(window)
         pixels = grid.width * grid.height
-        bands = {"attribution": len(scene.bands), "saliency": 3}
+        bands = {"attribution": len(parts.bands), "saliency": len(saliency_bands(dense))}
         check_space({path: 4 * bands[name] * pixels for name in bands if (path := getattr(job, name))})
         context.progress(0.0, "Looking for data")
         check_has_data(scene, window, model.card.used_bands[0])
         facts = {"model_digest": model.card.digest, "baseline_values": model_units(baseline)}
-        summary = Summary(model.card, scene, explainer, job.seed)
-        side = tile_side(job.memory_mb, 4 * _COPIES * len(scene.bands))
-        total = tile_count(window, side)
+        summary = Summary(model.card, parts, scene.grid.width, explainer, job.seed)
         with ExitStack() as stack:
-            writers = AttributionWriters(
-                job, outputs, scene, grid, model.card, lineage_tags(job, facts), stack
-            )
-            pool = stack.enter_context(workers(device))
-            worker = AttributionWorker(job, context, scene, model, target, baseline, explainer, pixels, pool)
-            worker.learn()
+            writers = AttributionWriters(job, outputs, parts, grid, dense, lineage_tags(job, facts), stack)
             executor = stack.enter_context(ThreadPoolExecutor(1))
+            if divider:
+                whole = DenseWorker(job, context, scene, model, target, divider, pixels)
+                side, work = whole.side(job.memory_mb), whole.explain
+            else:
+                pool = stack.enter_context(workers(device))
+                worker = AttributionWorker(
+                    job, context, scene, model, target, baseline, explainer, pixels, pool
+                )
+                worker.learn()
+                side, work = tile_side(job.memory_mb, 4 * _COPIES * len(scene.bands)), worker.explain
             if job.table_only and explainer.sums_share_work:
                 summarise_sums(worker, summary, executor, window, side)
             else:
-                for number, (tile, result) in enumerate(map_tiles(executor, worker.explain, window, side), 1):
+                total = tile_count(window, side)
+                for number, (tile, result) in enumerate(map_tiles(executor, work, window, side), 1):
                     writers.write(within(tile, window), result)
                     summary.add(result, tile)
                     context.log(f"Tile {number} of {total} done") if total > 1 else None
@@ -101,6 +110,10 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
         "warnings": context.warnings,
         "record": record,
     }
+
+
+def _inputs(job: AttributionJob) -> list[str]:
+    return [path for path in (job.scene, job.model, job.region_features, job.region_raster) if path]
 
 
 def _window(job: AttributionJob, scene: Scene) -> Window:

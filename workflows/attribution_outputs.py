@@ -10,53 +10,59 @@ from rasterio.windows import Window
 
 from ..engine.jobs import AttributionJob
 from ..explainers.base import Explainer
+from ..explainers.dense import Dense
 from ..models.card import Card
 from ..rasters.outputs import Outputs
-from ..rasters.scene import Grid, Scene, describe_band
+from ..rasters.scene import Grid
 from ..rasters.styles import qml_path, write_diverging_qml
 from ..rasters.tables import BandStatistics
 from ..rasters.writers import RasterWriter
 from .context import Context
+from .parts import Parts
 from .tiling import BLOCK
 
 if TYPE_CHECKING:
     from .attribution_worker import TileResult
 
 SALIENCY_BANDS = ("total absolute", "signed sum", "residual")
+# Of methods whose parts, with these two, are the output itself.
+EXACT_BANDS = ("reference", "padding")
 
 
 class AttributionWriters:
     """The attribution and saliency rasters, those that are wanted."""
 
     def __init__(
-        self, job: AttributionJob, outputs: Outputs, scene: Scene, grid: Grid, card: Card,
+        self, job: AttributionJob, outputs: Outputs, parts: Parts, grid: Grid, exact: bool,
         tags: dict[str, str], stack: ExitStack,
     ) -> None:  # fmt: skip
-        self._job, self._outputs, self._card = job, outputs, card
+        self._job, self._outputs, self._parts = job, outputs, parts
         self._attribution = self._saliency = None
         if job.attribution:
             self._attribution = stack.enter_context(
                 RasterWriter(
                     outputs.stage(job.attribution),
                     grid,
-                    len(scene.bands),
-                    bands=scene.bands,
+                    len(parts.bands),
+                    bands=parts.bands,
+                    descriptions=parts.descriptions,
                     tags=tags,
                     block=BLOCK,
                 )
             )
         if job.saliency:
+            names = saliency_bands(exact)
             self._saliency = stack.enter_context(
                 RasterWriter(
-                    outputs.stage(job.saliency), grid, 3, descriptions=SALIENCY_BANDS, tags=tags, block=BLOCK
+                    outputs.stage(job.saliency), grid, len(names), descriptions=names, tags=tags, block=BLOCK
                 )
             )
 
     def write(self, window: Window, result: TileResult) -> None:
         """Write a tile; bands that the model does not read are nodata."""
         if self._attribution:
-            every = np.full((len(self._card.bands), *result.residual.shape), np.nan, dtype=np.float32)
-            every[self._card.used_bands] = result.values
+            every = np.full((len(self._parts.bands), *result.residual.shape), np.nan, dtype=np.float32)
+            every[list(self._parts.places)] = result.values
             self._attribution.write(window, every)
         if self._saliency:
             self._saliency.write(window, saliency_of(result))
@@ -70,19 +76,26 @@ class AttributionWriters:
             write_diverging_qml(self._outputs.stage(qml_path(self._job.saliency)), 2, sum_limit)
 
 
+def saliency_bands(exact: bool) -> tuple[str, ...]:
+    """Return the names of the saliency raster's bands; those of `exact` methods are more."""
+    return (*SALIENCY_BANDS, *EXACT_BANDS) if exact else SALIENCY_BANDS
+
+
 def saliency_of(result: TileResult) -> np.ndarray:
-    """Return total absolute, signed sum and residual, float32 (3, y, x)."""
-    return np.stack([np.abs(result.values).sum(0), result.values.sum(0), result.residual]).astype(np.float32)
+    """Return the bands of the saliency raster, float32 (3 or 5, y, x)."""
+    values = result.values
+    exact = [maps for maps in (result.reference, result.padding) if maps is not None]
+    return np.stack([np.abs(values).sum(0), values.sum(0), result.residual, *exact]).astype(np.float32)
 
 
 class Summary:
     """Running sums over the tiles: band statistics per predicted class, residuals, unsettled pixels."""
 
-    def __init__(self, card: Card, scene: Scene, explainer: Explainer, seed: int) -> None:
-        self._card, self._scene, self._explainer = card, scene, explainer
-        self.seed, self.class_count, self.scene_width = seed, len(card.classes), scene.grid.width
-        self._bands = BandStatistics(len(card.classes), len(card.used_bands), seed=seed)
-        self._saliency = BandStatistics(1, 3, seed=seed)
+    def __init__(self, card: Card, parts: Parts, width: int, explainer: Explainer, seed: int) -> None:
+        self._card, self._parts, self._explainer = card, parts, explainer
+        self.seed, self.class_count, self.scene_width = seed, len(card.classes), width
+        self._bands = BandStatistics(len(card.classes), len(parts.places), seed=seed)
+        self._saliency = BandStatistics(1, len(saliency_bands(isinstance(explainer, Dense))), seed=seed)
         self.pixels = self.all_pixels = self.unsettled = self.above = 0
         self._residual = self._difference = 0.0
         self._evaluations = 0
@@ -152,15 +165,15 @@ class Summary:
 
     def style(self) -> tuple[int, float, float]:
         """Return the scene band to show with its limit, and the signed sum's limit; no limit is 0."""
-        totals = np.zeros(len(self._card.used_bands))
+        totals = np.zeros(len(self._parts.places))
         for row in self._bands.rows():
             totals[row.band] += (row.mean_absolute or 0.0) * row.pixels
         place = int(totals.argmax())
         limit = float(self._bands.limits()[place]) or 1.0
-        return self._card.used_bands[place], limit, float(self._saliency.limits()[1]) or 1.0
+        return self._parts.places[place], limit, float(self._saliency.limits()[1]) or 1.0
 
     def band_table(self) -> dict:
-        """Return the band table: a row per predicted class and band of the scene."""
+        """Return the band table: a row per predicted class and band, or other part."""
         columns = [
             ("class", "string", "Predicted class"), ("band", "int", "Band"),
             ("band_name", "string", "Band name"),
@@ -174,11 +187,10 @@ class Summary:
         ]  # fmt: skip
         rows = []
         for row in self._bands.rows():
-            index = self._card.used_bands[row.band]
-            band = self._scene.bands[index]
+            index = self._parts.places[row.band]
             rows.append([
-                self._card.class_names[row.class_index], index + 1, describe_band(index, band),
-                band.wavelength_nm,
+                self._card.class_names[row.class_index], index + 1, self._parts.descriptions[index],
+                self._parts.bands[index].wavelength_nm,
                 row.mean, row.mean_absolute, row.share, row.p10, row.p90,
                 row.pixels, row.absolutes, row.sampled,
             ])  # fmt: skip

@@ -32,9 +32,10 @@ _LEARNT = 12
 
 
 class TileResult(NamedTuple):
-    """A tile's maps as arrays: `values` (band, y, x) over the used bands, the others (y, x).
+    """A tile's maps as arrays: `values` (band, y, x) over the used bands, or other parts, the others (y, x).
 
-    `evaluations` of all its pixels together.
+    `evaluations` of all its pixels together. `reference` and `padding` are there where the values, with
+    these two, are to be the output itself.
     """
 
     values: np.ndarray
@@ -43,6 +44,8 @@ class TileResult(NamedTuple):
     residual: np.ndarray
     settled: np.ndarray
     evaluations: int
+    reference: np.ndarray | None = None
+    padding: np.ndarray | None = None
 
 
 class TileSums(NamedTuple):

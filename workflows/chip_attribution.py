@@ -43,7 +43,7 @@ def explain_chips(job: AttributionJob, context: Context, model: Model, scene: Sc
     check_serves(job.explainer, model.network)
     target = Target(job, model.card)
     baseline = chip_baseline(job.baseline, job.baseline_class, model, job.baseline_spectrum, job.seed)
-    weights = merge_weights(job.merge, model.network.patch_size)
+    weights = merge_weights(job.merge, model.patch_size)
     device, options = resolve_device(job.device), options_of(job, model)
     facts = _facts(job, model)
     explainer = make_explainer(job.explainer, model.network.to(device), options)
@@ -142,7 +142,7 @@ def _batch(explainer: Explainer) -> int:
 
 
 def _facts(job: AttributionJob, model: Model) -> dict:
-    facts: dict = {"model_digest": model.card.digest, "chip_side": model.network.patch_size}
+    facts: dict = {"model_digest": model.card.digest, "chip_side": model.patch_size}
     if job.baseline not in OF_A_CHIP:
         facts["baseline_values"] = model_units(baseline_spectrum(job, model))
     return facts

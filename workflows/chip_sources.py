@@ -75,7 +75,7 @@ class ChipSource:
 
 def chips_of(job: AttributionJob, context: Context, model: Model, scene: Scene | None) -> ChipSource:
     """Find the chips that `job` explains; InputError where there are none or they do not fit the model."""
-    side, bands = model.network.patch_size, model.card.used_bands
+    side, bands = model.patch_size, model.card.used_bands
     if scene is None:
         return _of_folder(job, context, model, side)
     slide = Slide(scene, side, job.chip_stride, bands)

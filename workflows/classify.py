@@ -15,11 +15,13 @@ from ..engine.jobs import ClassifyJob
 from ..models.card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION
 from ..models.files import Model
 from ..models.networks import PatchNetwork
+from ..models.segmentation_networks import SegmentationNetwork
 from ..rasters.errors import InputError
 from ..rasters.outputs import Outputs, check_space
 from ..rasters.scene import Grid, Scene
 from ..rasters.styles import qml_path, write_classes_qml, write_sequential_qml
 from ..rasters.writers import RasterWriter, class_dtype
+from .classify_dense import dense_tiles
 from .classify_slide import SlideClassifier
 from .context import Context
 from .devices import resolve_device
@@ -57,7 +59,8 @@ def classify(job: ClassifyJob, context: Context) -> dict:
                 tiles = slide.tiles(window, context)
             else:
                 _warn_of_slide(job, context)
-                tiles = _tiles(job, context, scene, model, window, device)
+                dense = isinstance(model.network, SegmentationNetwork)
+                tiles = (dense_tiles if dense else _tiles)(job, context, scene, model, window, device)
             for tile, shares, valid in tiles:
                 predicted = np.where(valid, shares.argmax(0) + 1, 0)
                 counts += np.bincount(predicted.ravel(), minlength=len(counts) + 1)[1:]
@@ -86,7 +89,7 @@ def classify(job: ClassifyJob, context: Context) -> dict:
 def _tiles(
     job: ClassifyJob, context: Context, scene: Scene, model: Model, window: Window, device: str
 ) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
-    """Yield tiles with a pixel classifier's probabilities (class, y, x), and which pixels have data."""
+    """Yield tiles with a patch network's probabilities (class, y, x), and which pixels have data."""
     network = cast(PatchNetwork, model.network.to(device))
     side = tile_side(job.memory_mb, _BYTES_PER_PIXEL)
     total = tile_count(window, side)

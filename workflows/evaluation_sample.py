@@ -59,7 +59,7 @@ class Samples:
 
     def _of_chips(self, model: Model, path: str) -> Sample:
         job = self._job
-        chips = self._chips_of(model.network.patch_size)
+        chips = self._chips_of(model.patch_size)
         model.card.check_bands(chips.bands, job.patches or job.scene or "")
         classes = _classes_of_model(chips.names, chips.classes, model, path)
         chosen = in_turns(chips.classes, job.chips, job.seed)
@@ -106,7 +106,7 @@ class Samples:
             labels, rows=labels.rows[chosen], cols=labels.cols[chosen], classes=labels.classes[chosen]
         )
         patches = read_samples(
-            scene, labels, model.card.used_bands, model.network.patch_size, job.seed,
+            scene, labels, model.card.used_bands, model.patch_size, job.seed,
             self._context.check, self._context.warn, job.memory_mb,
         )  # fmt: skip
         return Sample(

@@ -13,8 +13,8 @@ from ..explainers.base import Options
 from ..explainers.registry import EXPLAINERS, check_serves
 from ..models.card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION
 from ..models.files import Model, Network, load_model
-from ..models.networks import PatchNetwork
 from ..models.scene_networks import STAGES, SceneNetwork
+from ..models.segmentation_networks import SegmentationNetwork
 from ..rasters.errors import InputError
 from .chip_baselines import OF_A_CHIP, chip_baseline
 from .chip_batches import memory_of_batch
@@ -40,7 +40,8 @@ def check_job(job: EvaluateExplainersJob) -> None:
         raise InputError(f"There is no layer '{job.layer}'; choose one of {', '.join(STAGES)}.")
     for name, value, least in (
         ("number of chips", job.chips, 1), ("number of samples", job.samples, 1),
-        ("number of steps", job.steps, 0), ("occlusion window", job.occlusion_window, 0),
+        ("number of steps", job.steps, 0), ("number of segments", job.segments, 0),
+        ("occlusion window", job.occlusion_window, 0),
         ("occlusion stride", job.occlusion_stride, 0), ("speckle's number of looks", job.speckle_looks, 0),
         ("number of randomised chips", job.randomised_chips, 0), ("seed", job.seed, 0),
     ):  # fmt: skip
@@ -71,6 +72,11 @@ def load_models(job: EvaluateExplainersJob) -> list[Model]:
     """Return the models, all of one task; InputError where one can't serve an explainer."""
     models = [load_model(path, SCENE_CLASSIFICATION, PIXEL_CLASSIFICATION) for path in job.models]
     for path, model in zip(job.models, models):
+        if isinstance(model.network, SegmentationNetwork):
+            raise InputError(
+                f"{path} classifies all pixels of a window at once, so that its explainers can't be judged "
+                "patch by patch; audit them with explain:segmentationcontributions, or choose another model."
+            )
         for name in job.explainers:
             try:
                 check_serves(name, model.network)
@@ -105,8 +111,11 @@ def options_of(job: EvaluateExplainersJob, model: Model) -> Options:
     """Return the explainers' settings; pixel classifiers are occluded band by band over the whole patch."""
     chips = isinstance(model.network, SceneNetwork)
     background = model.network.prepare(model.spectra.background[:, :, None, None])[:, :, 0, 0]
+    path = {"steps": job.steps}
+    if chips and job.segments:
+        path = {"steps": 0, "max_steps": job.segments, "tolerance": 0}
     return Options(
-        steps=job.steps, seed=job.seed, layer=job.layer, background=background,
+        **path, seed=job.seed, layer=job.layer, background=background,
         occlusion_window=job.occlusion_window if chips else 0,
         occlusion_stride=job.occlusion_stride if chips else 0,
         memory=memory_of_batch(job.memory_mb),
@@ -115,9 +124,9 @@ def options_of(job: EvaluateExplainersJob, model: Model) -> Options:
 
 def radius_of(job: EvaluateExplainersJob, network: Network) -> Tensor:
     """Return the radius (band,) at the network's input: chips are 0 to 1, pixels in standard deviations."""
-    if isinstance(network, PatchNetwork):
-        return job.radius * network.scaling.scale
-    return job.radius * torch.ones_like(network.low)
+    if isinstance(network, SceneNetwork):
+        return job.radius * torch.ones_like(network.low)
+    return job.radius * network.scaling.scale
 
 
 def radius_in_decibels(job: EvaluateExplainersJob, network: Network) -> list[float] | None:

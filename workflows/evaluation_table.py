@@ -105,7 +105,8 @@ def metrics_table(job: EvaluateExplainersJob, models: Sequence[Judged]) -> dict:
         ("zero_maps", "int", "Zero maps"), ("flat_maps", "int", "Flat maps"),
         ("constant_maps", "int", "Maps that no draw changed"),
         ("randomised_chips", "int", "Chips of the randomisation"), ("accuracy", "double", "Model's accuracy"),
-        ("baseline", "string", "Baseline"), ("steps", "int", "Steps"), ("layer", "string", "Grad-CAM layer"),
+        ("baseline", "string", "Baseline"), ("steps", "int", "Steps"), ("segments", "int", "Secant segments"),
+        ("layer", "string", "Grad-CAM layer"),
         ("radius", "double", "Radius"), ("radius_db", "double", "Radius (dB)"),
         ("samples", "int", "Samples"), ("speckle_looks", "double", "Looks of the speckle"),
     ]  # fmt: skip
@@ -142,6 +143,7 @@ def _row(job: EvaluateExplainersJob, entry: Judged, i: int, stages: list[str]) -
         _number(entry.accuracy),
         job.baseline,
         job.steps,
+        job.segments,
         job.layer,
         job.radius,
         None if decibels is None else float(np.mean(decibels)),

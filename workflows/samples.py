@@ -25,9 +25,10 @@ def usable_bands(scene: Scene, labels: LabelledPixels, check: Callable[[], None]
     """
     good = [index for index, band in enumerate(scene.bands) if band.good]
     seen = np.zeros(len(good), dtype=bool)
-    for rows, cols, window in _blocks(labels.rows, labels.cols, scene):
+    for members, window in pixels_by_block(labels.rows, labels.cols, scene):
         check()
-        values = scene.read(window, bands=good)[:, rows - window.row_off, cols - window.col_off]
+        rows, cols = labels.rows[members] - window.row_off, labels.cols[members] - window.col_off
+        values = scene.read(window, bands=good)[:, rows, cols]
         seen |= np.isfinite(values).any(1)
         if seen.all():
             break
@@ -64,10 +65,10 @@ def read_samples(
         )
     spectra = np.empty((len(needed), len(bands)), dtype=np.float32)
     places = np.stack(np.divmod(needed, scene.grid.width))
-    for block_rows, block_cols, window in _blocks(places[0], places[1], scene):
+    for members, window in pixels_by_block(places[0], places[1], scene):
         check()
-        values = scene.read(window, bands=bands)[:, block_rows - window.row_off, block_cols - window.col_off]
-        spectra[np.searchsorted(needed, block_rows * np.int64(scene.grid.width) + block_cols)] = values.T
+        block_rows, block_cols = places[0, members] - window.row_off, places[1, members] - window.col_off
+        spectra[members] = scene.read(window, bands=bands)[:, block_rows, block_cols].T
     index = index.reshape(keys.shape).astype(np.int32)
     valid = np.logical_and.reduce(np.isfinite(spectra), axis=1)
     with_data = valid[index[:, index.shape[1] // 2]]
@@ -97,17 +98,17 @@ def mirrored(indices: np.ndarray, size: int) -> np.ndarray:
     return np.minimum(folded, 2 * (size - 1) - folded)
 
 
-def _blocks(
-    rows: np.ndarray, cols: np.ndarray, scene: Scene
-) -> Iterator[tuple[np.ndarray, np.ndarray, Window]]:
-    """Yield the pixels of each block that holds any, with the window that just holds them."""
-    blocks = (rows // _BLOCK) * np.int64(scene.grid.width // _BLOCK + 1) + cols // _BLOCK
+def pixels_by_block(
+    rows: np.ndarray, cols: np.ndarray, scene: Scene, side: int = _BLOCK
+) -> Iterator[tuple[np.ndarray, Window]]:
+    """Yield which pixels lie in each block of `side` pixels with any, and the window that just holds them."""
+    blocks = (rows // side) * np.int64(scene.grid.width // side + 1) + cols // side
     order = np.argsort(blocks, kind="stable")
     starts = np.flatnonzero(np.diff(blocks[order], prepend=-1))
     for members in np.split(order, starts[1:]):
         row, col = rows[members], cols[members]
         top, left = int(row.min()), int(col.min())
-        yield row, col, Window(left, top, int(col.max()) - left + 1, int(row.max()) - top + 1)
+        yield members, Window(left, top, int(col.max()) - left + 1, int(row.max()) - top + 1)
 
 
 def _thinned(labels: LabelledPixels, seed: int, warn: Callable[[str], None]) -> np.ndarray:

@@ -35,6 +35,7 @@ REGISTRY = {
     "classify": ".classify:classify",
     "attribution": ".attribution:explain",
     "evaluate_explainers": ".evaluate_explainers:evaluate",
+    "segmentation_contributions": ".segmentation_contributions:contribute",
 }
 REQUIREMENTS = ("torch", "captum", "numpy", "rasterio", "sklearn", "safetensors", "jinja2", "monai")
 LAST_MOMENT = 1.0  # seconds that a running job gets to clean up when QGIS has gone

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.jobs import AttributionJob
+from ..engine.jobs import TargetedJob
 from ..models.card import SCENE_CLASSIFICATION, Card
 from ..models.files import Model
 from ..rasters.errors import InputError
@@ -22,7 +22,7 @@ OF_A_CHIP = ("chip_mean", "speckle")
 class Target:
     """The explained output as a weighted sum of the logits, per pixel."""
 
-    def __init__(self, job: AttributionJob, card: Card) -> None:
+    def __init__(self, job: TargetedJob, card: Card) -> None:
         if job.target not in TARGETS:
             raise InputError(f"There is no target '{job.target}'; choose one of {', '.join(TARGETS)}.")
         if job.target == "class" and not job.class_name:
@@ -57,7 +57,7 @@ class Target:
         )
 
 
-def baseline_spectrum(job: AttributionJob, model: Model) -> Tensor:
+def baseline_spectrum(job: TargetedJob, model: Model) -> Tensor:
     """Return the job's baseline for pixels; see `baseline_values`."""
     return baseline_values(job.baseline, job.baseline_class, job.baseline_spectrum, model)
 

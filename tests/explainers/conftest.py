@@ -8,11 +8,14 @@ from functools import cache
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from explanation_layers.models.networks import PatchNetwork, build
+from explanation_layers.models.segmentation_networks import SegmentationNetwork, build_segmentation_network
 
 BANDS, CLASSES, COMPONENTS = 26, 4, 12
+# Of the images for U-Nets.
+CHANNELS, SURFACES = 5, 4
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def network_of(architecture: str, patch_size: int, trained: bool) -> PatchNetwor
     return network.eval().requires_grad_(False)
 
 
+@torch.enable_grad()
 def _train(network: PatchNetwork, generator: torch.Generator) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
     network.train()
@@ -140,3 +144,55 @@ def relative_difference(ours: Tensor, theirs: Tensor) -> float:
 @pytest.fixture(scope="session", name="relative_difference")
 def _relative_difference() -> Callable[[Tensor, Tensor], float]:
     return relative_difference
+
+
+def stripes(height: int = 24, width: int = 32, seed: int = 3, count: int = 1) -> tuple[Tensor, Tensor]:
+    """Images (n, band, y, x) of stripes, and their classes (n, y, x)."""
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.randint(SURFACES, (count, height // 8, width // 8), generator=generator)
+    classes = classes.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    spectra = torch.rand(SURFACES, CHANNELS, generator=torch.Generator().manual_seed(1))
+    noise = 0.1 * torch.randn(count, CHANNELS, height, width, generator=generator)
+    return spectra[classes].movedim(-1, 1) + noise, classes
+
+
+@cache
+def unet(trained: bool, dtype: torch.dtype = torch.float32, explainable: bool = True) -> SegmentationNetwork:
+    """A network of depth 2 with 6 filters, its norms and biases set; trained for a moment, or random."""
+    torch.manual_seed(7)
+    network = build_segmentation_network(
+        "unet", bands=CHANNELS, classes=SURFACES, normalisation="none", depth=2, filters=6
+    )
+    network.scaling.offset += 0.4
+    network.scaling.scale *= 0.3
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.bias.data.normal_(std=0.3)
+            part.running_mean.normal_(std=0.3)
+            part.running_var.uniform_(0.5, 2)
+    if trained:
+        _train_unet(network)
+    network = network.eval().requires_grad_(False).to(dtype)
+    return network.explainable() if explainable else network
+
+
+@torch.enable_grad()
+def _train_unet(network: SegmentationNetwork) -> None:
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    network.train()
+    for step in range(25):
+        x, classes = stripes(seed=100 + step, count=2)
+        loss = nn.functional.cross_entropy(network.logits(x), classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+@pytest.fixture(scope="session", name="unet")
+def _unet() -> Callable[..., SegmentationNetwork]:
+    return unet
+
+
+@pytest.fixture(scope="session", name="stripes")
+def _stripes() -> Callable[..., tuple[Tensor, Tensor]]:
+    return stripes

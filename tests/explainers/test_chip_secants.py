@@ -90,6 +90,14 @@ def test_the_residual_of_the_lee_filter_shrinks() -> None:
     assert 1e-12 < residual(64) < residual(2) / 8
 
 
+def test_without_a_tolerance_all_segments_are_run_at_once_and_nothing_settles() -> None:
+    x, baseline, weights = chips()
+    explainer = explainer_of(network_of("resnet18"), max_steps=12, tolerance=0)
+    found = explainer.attribute(x, baseline, weights)
+    torch.testing.assert_close(found.values, explainer.level(x, baseline, weights, 12))
+    assert (found.evaluations == 12).all() and not found.settled.any()
+
+
 @pytest.mark.parametrize("memory", [2**20, 2**30], ids=["pieces", "whole"])
 def test_a_chip_alone_gives_what_it_gives_among_others(memory: int) -> None:
     network = network_of("resnet18")

@@ -21,7 +21,7 @@ from explanation_layers.models.scene_networks import STAGES, SceneNetwork, build
 
 SIDE, CLASSES = 32, 5
 LIMIT = 1e-5
-EIGHT = tuple(name for name in CHIP_EXPLAINERS if name != "band_ablation")
+EIGHT = tuple(name for name in CHIP_EXPLAINERS if not name.startswith("band_"))
 
 pytestmark = pytest.mark.filterwarnings("ignore:Setting forward, backward hooks")
 
@@ -79,6 +79,7 @@ class Case:
 def theirs(case: Case, name: str, layer: str = "layer4") -> Tensor:
     """What Captum gives, called as its documentation shows."""
     peer, x, target = case.peer, case.x, case.classes
+    bands = torch.arange(x.shape[1])[None, :, None, None].expand(1, -1, SIDE, SIDE).contiguous()
     stage = getattr(peer.trunk, f"tap_{layer}", None) or getattr(peer.trunk, layer)
     found = {
         "saliency": lambda: captum.Saliency(peer).attribute(x, target),
@@ -100,8 +101,11 @@ def theirs(case: Case, name: str, layer: str = "layer4") -> Tensor:
             x, (x.shape[1], 15, 15), (x.shape[1], 5, 5), case.baseline, target
         ),
         "band_ablation": lambda: captum.FeatureAblation(peer).attribute(
-            x, case.baseline, target,
-            feature_mask=torch.arange(x.shape[1])[None, :, None, None].expand(1, -1, SIDE, SIDE),
+            x, case.baseline, target, feature_mask=bands
+        ) / SIDE**2,
+        # Over all orders of so few bands, as ours.
+        "band_shapley": lambda: captum.ShapleyValues(peer).attribute(
+            x, case.baseline, target, feature_mask=bands
         ) / SIDE**2,
     }  # fmt: skip
     return found[name]().detach()

@@ -94,8 +94,9 @@ def test_nothing_is_attributed_where_input_and_baseline_are_equal(make_case: Cal
     same = case.x[:1, :, :1, :1].expand_as(case.x)
     found = explainer.attribute(same, same, case.weights)
     assert found.values.isfinite().all() and found.settled.all()
-    if explainer.contributions and name != "input_x_gradient":
-        assert found.values.abs().max() == 0
+    if explainer.contributions and explainer.uses_baseline:
+        # Batches of different sizes may round otherwise.
+        assert found.values.abs().max() <= (1e-6 if name == "band_shapley" else 0)
 
 
 @pytest.mark.parametrize("name", PIXEL_EXPLAINERS)

@@ -84,6 +84,15 @@ def test_a_filter_is_part_of_what_is_explained() -> None:
     assert torch.allclose(explainable.logits(x), filtered.logits(x), atol=1e-5)
 
 
+@pytest.mark.parametrize("bands", [1, 2])
+def test_maps_of_what_is_explained_have_their_channels_last(bands: int) -> None:
+    network = build_scene_network("resnet18", bands=bands, classes=3, patch_size=32).eval().explainable()
+    strides = []
+    network.trunk.conv1.register_forward_hook(lambda *run: strides.append(run[2].stride()))
+    network.logits(torch.rand(2, bands, 32, 32))
+    assert strides == [(64 * 16 * 16, 1, 64 * 16, 64)]
+
+
 def test_a_constant_chip_gives_numbers() -> None:
     for speckle_filter in ("none", "boxcar", "lee"):
         network = network_for("db", speckle_filter).explainable()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from explanation_layers.models.epochs import held_out_of
 from explanation_layers.models.networks import build
-from explanation_layers.models.training import TrainingSettings, _held_out, fit, predict, set_statistics
+from explanation_layers.models.training import TrainingSettings, fit, predict, set_statistics
 from explanation_layers.rasters.errors import Cancelled, InputError
 
 SETTINGS = TrainingSettings(
@@ -107,7 +108,7 @@ def test_the_best_epoch_is_kept(make_samples) -> None:
     set_statistics(network, samples, train)
     history = fit(network, samples, train, SETTINGS, seen.append, lambda done: None)
     assert seen == history and not network.training
-    held_out = _held_out(samples.classes.numpy(), train, np.random.default_rng(SETTINGS.seed))
+    held_out = held_out_of(samples.classes.numpy(), train, np.random.default_rng(SETTINGS.seed))
     accuracies = [epoch.validation_accuracy for epoch in history]
     assert len(held_out) == 16 and min(accuracies) < max(accuracies)
     assert accuracy(network, samples, held_out) == max(accuracies)

@@ -249,6 +249,40 @@ def test_a_crs_set_in_the_layer_is_passed_on(engine, scene_without_crs, model, f
     assert used.crs().authid() == "EPSG:32633" and used.extent() == layer.extent()
 
 
+def test_a_unet_takes_its_parameters_and_labels_that_only_test(
+    engine, scene, scene_without_crs, feedback, tmp_path
+):
+    run(
+        "trainclassifier",
+        training(scene, scene_without_crs, None, tmp_path)
+        | {
+            "ARCHITECTURE": "unet", "DEPTH": 2, "FILTERS": 8, "TILE_SIZE": 32, "NORMALISATION": "per_pixel",
+            "BRIGHTNESS": True, "NORMALISATION_STRENGTH": 0.5, "TEST_LABELS": scene_without_crs,
+            "TEST_SHARE": 0.2, "PATCH_SIZE": 5,
+        },
+        feedback,
+    )  # fmt: skip
+    (job,) = engine.jobs
+    assert (job.architecture, job.depth, job.filters, job.tile_size) == ("unet", 2, 8, 32)
+    assert (job.normalisation, job.brightness, job.normalisation_strength) == ("per_pixel", True, 0.5)
+    assert job.label_raster and job.test_label_raster == scene_without_crs
+    assert job.test_label_features is None
+    assert {
+        "TEST_SHARE is not used with TEST_LABELS.",
+        "PATCH_SIZE is not used with ARCHITECTURE=unet.",
+    } <= set(feedback.warnings)
+
+
+def test_what_only_a_unet_uses_is_said(engine, scene, scene_without_crs, feedback, tmp_path):
+    given = {"DEPTH": 2, "BRIGHTNESS": True, "TEST_LABEL_FIELD": "kind"}
+    run("trainclassifier", training(scene, scene_without_crs, None, tmp_path) | given, feedback)
+    assert set(feedback.warnings) == {
+        "DEPTH is not used with ARCHITECTURE=spectral_cnn.",
+        "BRIGHTNESS is not used with ARCHITECTURE=spectral_cnn.",
+        "TEST_LABEL_FIELD is not used with TEST_LABELS left empty.",
+    }
+
+
 def training(scene, labels, field, folder):
     return {
         "INPUT": scene,

@@ -17,9 +17,18 @@ from affine import Affine
 
 from explanation_layers.engine.client import Engine, engine_for
 from explanation_layers.engine.jobs import ClassifyJob, DemoDataJob, TrainClassifierJob
-from explanation_layers.models.card import SCENE_CLASSIFICATION, Card, CardBand, card_classes
+from explanation_layers.models.card import (
+    PIXEL_CLASSIFICATION,
+    SCENE_CLASSIFICATION,
+    Card,
+    CardBand,
+    card_classes,
+)
 from explanation_layers.models.files import Spectra, save_model
 from explanation_layers.models.scene_networks import build_scene_network
+from explanation_layers.models.segmentation_networks import build_segmentation_network
+from explanation_layers.rasters.scene import open_scene
+from explanation_layers.rasters.writers import RasterWriter
 from explanation_layers.workflows.classify import classify
 from explanation_layers.workflows.context import Context
 from explanation_layers.workflows.demo_data import simulate
@@ -200,4 +209,67 @@ def radar(tmp_path_factory: pytest.TempPathFactory) -> str:
     with rasterio.open(path, "w", **profile, **place) as file:
         file.write(values.astype("float32"))
         file.descriptions = ("VV", "VH")
+    return path
+
+
+STREET = (61, 74)
+
+
+@pytest.fixture(scope="session")
+def save_unet(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Return a function that writes an untrained U-Net of 3 classes whose batch norms have learnt."""
+
+    def save(bands: int = 3, seed: int = 0, **options: object) -> str:
+        torch.manual_seed(seed)
+        options = {
+            "bands": bands, "classes": 3, "normalisation": "standard", "depth": 2, "filters": 4, **options,
+        }  # fmt: skip
+        network = build_segmentation_network("unet", **options)
+        network.scaling.scale.fill_(0.5)
+        with torch.no_grad():
+            for _ in range(5):
+                network.train()(2 * torch.rand(2, bands, 64, 64))
+            network.eval()
+        mean = torch.linspace(0.8, 1.2, bands)
+        spectra = Spectra(mean, mean + torch.tensor([[-0.3], [0.0], [0.2]]), mean.expand(4, -1))
+        card = Card(
+            PIXEL_CLASSIFICATION, "unet", options,
+            tuple(CardBand(str(number), None, None, True) for number in range(bands)),
+            card_classes(("road", "sky", "tree")),
+        )  # fmt: skip
+        path = str(tmp_path_factory.mktemp("unet") / "unet.safetensors")
+        save_model(path, network, spectra, card)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def unet(save_unet: Callable[..., str]) -> str:
+    """The path of an untrained U-Net for `street`."""
+    return save_unet()
+
+
+@pytest.fixture(scope="session")
+def street(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A georeferenced scene of 3 bands whose sides no U-Net divides, with nodata in a corner."""
+    values = 2 * np.random.default_rng(7).random((3, *STREET), dtype=np.float32)
+    values[:, 20:40, 30:50] += 0.8
+    values[0, :9, :12] = np.nan
+    path = str(tmp_path_factory.mktemp("street") / "street.tif")
+    profile = {"driver": "GTiff", "count": 3, "width": STREET[1], "height": STREET[0], "dtype": "float32"}
+    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 5e5, 0, -10, 5.8e6), "nodata": np.nan}
+    with rasterio.open(path, "w", **profile, **place) as file:
+        file.write(values)
+    return path
+
+
+@pytest.fixture(scope="session")
+def street_labels(street: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Named classes of most pixels of `street`, in stripes; 0 where there is none."""
+    path = str(tmp_path_factory.mktemp("street") / "labels.tif")
+    classes = np.indices(STREET)[1] // 7 % 4
+    grid = open_scene(street).grid
+    with RasterWriter(path, grid, 1, "uint8", 0, class_names=("road", "sky", "tree")) as writer:
+        writer.write(grid.whole, classes.astype(np.uint8))
     return path

@@ -19,7 +19,6 @@ from explanation_layers.engine.jobs import ClassifyJob, Job, TrainClassifierJob
 from explanation_layers.rasters.errors import Cancelled, InputError
 from explanation_layers.rasters.writers import RasterWriter
 from explanation_layers.workflows import classify as classify_module
-from explanation_layers.workflows import train_classifier as train_module
 from explanation_layers.workflows.classify import classify
 from explanation_layers.workflows.context import Context
 from explanation_layers.workflows.train_classifier import train
@@ -91,7 +90,7 @@ def variant(demo, copy_raster, tmp_path: Path) -> Callable[..., str]:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"architecture": "unet"}, "no architecture 'unet'; choose one of spectral_cnn, spatial_cnn, hybrid"),
+        ({"architecture": "vnet"}, "no architecture 'vnet'; choose one of spectral_cnn, spatial_cnn, hybrid"),
         ({"normalisation": "minmax"}, "no normalisation 'minmax'; choose one of none, standard, per_pixel"),
         ({"split": "halves"}, "no split 'halves'; choose one of blocks, random"),
         ({"device": "tpu"}, "no device 'tpu'; choose auto, cpu or cuda"),
@@ -105,7 +104,7 @@ def variant(demo, copy_raster, tmp_path: Path) -> Callable[..., str]:
         ({"test_share": 1.0}, "test share 1.0 is not between 0 and 1"),
         ({"learning_rate": float("nan")}, "learning rate nan is not between"),
         ({"epochs": 0}, "number of epochs can't be 0; choose 1 or more"),
-        ({"batch_size": 0}, "batch size can't be 0"),
+        ({"batch_size": -1}, "batch size can't be -1"),
         ({"components": 0}, "number of components can't be 0"),
         ({"patience": 0}, "patience can't be 0"),
         ({"seed": -1}, "seed can't be -1; choose 0 or more"),
@@ -362,12 +361,18 @@ def test_an_error_at_the_end_of_classifying(classification, context, monkeypatch
         classify(classification, context)
 
 
-@pytest.mark.parametrize("step", ["read_samples", "fit", "predict", "training_report", "stage_records"])
-def test_an_error_in_training(training, context, monkeypatch, step: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [
+        ("train_patches", "read_samples"), ("train_patches", "fit"), ("train_patches", "predict"),
+        ("train_classifier", "training_report"), ("train_classifier", "stage_records"),
+    ],
+)  # fmt: skip
+def test_an_error_in_training(training, context, monkeypatch, module: str, step: str) -> None:
     def fail(*arguments: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(train_module, step, fail)
+    monkeypatch.setattr(f"explanation_layers.workflows.{module}.{step}", fail)
     with pytest.raises(RuntimeError, match="broken"):
         train(training, context)
 

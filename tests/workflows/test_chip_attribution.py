@@ -435,7 +435,7 @@ def test_a_cancel_leaves_nothing_and_the_next_job_works(engine, folder_of_chips,
     patches, out = folder_of_chips({f"town/{n}": (n, 3 * n) for n in range(16)}), tmp_path / "out"
     (out / "town").mkdir(parents=True)
     (out / "town" / "1.tif").write_bytes(b"an earlier map")
-    job = AttributionJob(None, chip_model, patches=patches, chip_folder=str(out), steps=4000)
+    job = AttributionJob(None, chip_model, patches=patches, chip_folder=str(out), steps=400)
     began: list[float] = []
 
     def at_work(fraction: float, text: str, seconds_left: float | None) -> None:

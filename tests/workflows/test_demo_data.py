@@ -38,11 +38,20 @@ def test_result_names_the_folders_of_chips(job: DemoDataJob) -> None:
         assert (Path(strings[name]) / "bright_line" / "000.tif").exists()
 
 
+def test_result_names_both_streets(job: DemoDataJob) -> None:
+    result = simulate(replace(job, scene_kind="segmentation", size=64), Context("1", lambda message: None))
+    assert set(result["strings"]) == {
+        "RASTER", "LABEL_RASTER", "STRATA", "TEST_RASTER", "TEST_LABEL_RASTER", "TEST_STRATA", "TRUTH",
+    }  # fmt: skip
+    assert all(Path(path).exists() for path in result["files"].values())
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"scene_kind": "lidar"}, "no scene 'lidar'; choose one of hyperspectral"),
         ({"scene_kind": "sar_scenes"}, "32 pixels can't hold a chip of 64"),
+        ({"scene_kind": "segmentation"}, "street of 32 pixels is too small"),
         ({"size": 31}, "31 pixels wide; choose a size from 32"),
         ({"size": 100000}, "choose a size from 32 to 4096"),
         ({"seed": -1}, "seed can't be -1"),

@@ -5,9 +5,11 @@ The tiles are seen as one virtual mosaic, in which 12 of 30 places have no tile.
 
 from __future__ import annotations
 
+import csv
 import json
 import sqlite3
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,16 +50,16 @@ def potsdam(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Potsdam:
         *(str(folder / name) for name in ("scene.vrt", "labels.vrt", "points.geojson")),
         str(source / "images" / EXPLAINED),
     )
-    _write_mosaic(potsdam.scene, source / "images", BANDS, NODATA)
-    _write_mosaic(potsdam.label_raster, source / "labels", 1, 0)
+    _write_mosaic(potsdam.scene, (source / "images").glob("*.tif"), BANDS, NODATA)
+    _write_mosaic(potsdam.label_raster, (source / "labels").glob("*.tif"), 1, 0)
     _write_points(potsdam.label_features, source / "landcover_potsdam_point.gpkg")
     return potsdam
 
 
-def _write_mosaic(path: str, folder: Path, bands: int, nodata: int) -> None:
-    """Write a virtual raster of the tiles in `folder`, each at its place."""
+def _write_mosaic(path: str, tiles: Iterable[Path], bands: int, nodata: int) -> None:
+    """Write a virtual raster of `tiles`, each at its place."""
     sources = [""] * bands
-    for tile in sorted(folder.glob("*.tif")):
+    for tile in sorted(tiles):
         with rasterio.open(tile) as dataset:
             column = round((dataset.transform.c - WEST) / PIXEL)
             row = round((NORTH - dataset.transform.f) / PIXEL)
@@ -217,3 +219,36 @@ def output_differences(model_path: str, spectra: np.ndarray) -> np.ndarray:
     chosen = logits.argmax(1, keepdim=True)
     base = model.network(model.spectra.mean[None, :, None, None]).flatten(1).expand_as(logits)
     return (logits.gather(1, chosen) - base.gather(1, chosen))[:, 0].numpy()
+
+
+@pytest.mark.slow
+def test_a_unet_trained_on_the_makers_tiles_comes_near_theirs_on_the_test_tiles(
+    engine, potsdam, shared, tmp_path
+):
+    """Trained on the makers' 14 tiles, and tested on their two; their network has 0.758 there.
+
+    Epochs, batch size and class weights were chosen on the makers' two validation tiles. Three runs, of two
+    seeds and of one or two threads, gave 0.745, 0.756 and 0.792 on the test tiles; guessing gives 0.477.
+    """
+    source, paths = shared / "data" / "enmap_potsdam", {}
+    for part in ("train", "test"):
+        paths[part] = str(tmp_path / f"{part}.vrt")
+        with open(source / f"{part}_files.csv", encoding="utf-8") as file:
+            masks = [source / row["mask"] for row in csv.DictReader(file)]
+        _write_mosaic(paths[part], masks, 1, 0)
+    job = TrainClassifierJob(
+        potsdam.scene, str(tmp_path / "unet.safetensors"), label_raster=paths["train"],
+        test_label_raster=paths["test"], architecture="unet", epochs=30, batch_size=8,
+        class_weights=False,
+    )  # fmt: skip
+    result = engine.run(job)
+    print("U-Net:", result["numbers"], result["record"]["seconds"])
+    trial = result["record"]["training"]["trials"][0]
+    assert trial["test_pixels"] == 660
+    assert result["numbers"]["OVERALL_ACCURACY"] >= 0.7
+    classes = str(tmp_path / "classes.tif")
+    engine.run(ClassifyJob(potsdam.scene, job.model, classes=classes))
+    with rasterio.open(classes) as mapped, rasterio.open(paths["test"]) as labels:
+        mapped, labels = mapped.read(1), labels.read(1)
+    hits = (mapped == labels)[labels > 0].mean()
+    assert hits == pytest.approx(result["numbers"]["OVERALL_ACCURACY"], abs=0.005)

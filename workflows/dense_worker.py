@@ -1,0 +1,131 @@
+"""Explaining the tiles of a scene as whole images, with methods that explain all their pixels at once."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from rasterio.windows import Window
+from torch import Tensor
+
+from ..engine.jobs import AttributionJob
+from ..explainers.base import TileAttribution
+from ..models.card import Card
+from ..models.files import Model
+from ..models.networks import PatchNetwork
+from ..models.segmentation_networks import SegmentationNetwork
+from ..rasters.labels import mask_of_features
+from ..rasters.scene import Scene
+from .attribution_worker import TileResult
+from .canvas import CanvasTile, canvas_side, canvas_window, read_canvas_tile
+from .classify_dense import dense_bytes
+from .context import Context
+from .dense_parts import Divider
+from .targets import Target
+from .tiling import tile_side
+
+DenseNetwork = PatchNetwork | SegmentationNetwork
+
+
+class DenseWorker:
+    """Explains one tile after the other, by what `divide` makes of the target's output.
+
+    `total` is the number of pixels to explain, for the progress.
+    """
+
+    def __init__(
+        self, job: AttributionJob, context: Context, scene: Scene, model: Model, target: Target,
+        divide: Divider, total: int,
+    ) -> None:  # fmt: skip
+        self._job, self._context, self._scene, self._model = job, context, scene, model
+        self._target, self._divide = target, divide
+        self._network = cast(DenseNetwork, model.network)
+        self._done, self._total = 0.0, total
+
+    def side(self, memory_mb: int) -> int:
+        """Return the side of tiles that keep within a memory budget."""
+        network = self._network
+        if isinstance(network, SegmentationNetwork):
+            # The image and its baseline, and at least one part.
+            return canvas_side(memory_mb, 3 * dense_bytes(network), network.reach)
+        return tile_side(memory_mb, 4 * 5 * len(self._scene.bands))
+
+    @torch.no_grad()
+    def explain(self, tile: Window) -> TileResult:
+        """Return the maps of a tile."""
+        self._context.check()
+        read, network = self._read(tile), self._network
+        device = network.scaling.offset.device
+        values = read.values.to(device)
+        logits = network.logits(values[None])[0]
+        weights = self._target.weights(logits)
+        wanted = torch.zeros(logits.shape[1:], dtype=torch.bool)
+        wanted[read.inner] = torch.from_numpy(read.valid)
+        self._tick(int((~read.valid).sum()))
+        real = torch.from_numpy(read.real)
+        found = self._divide(self._around(tile), values, weights, wanted, real, self._tick)
+        return _cut(found, logits, weights, wanted, read.inner)
+
+    def _around(self, tile: Window) -> Window:
+        """Return the window that a tile is read with."""
+        network = self._network
+        if isinstance(network, SegmentationNetwork):
+            return canvas_window(self._scene.grid, network, tile)
+        halo = network.patch_size // 2
+        return Window(tile.col_off - halo, tile.row_off - halo, tile.width + 2 * halo, tile.height + 2 * halo)
+
+    def _read(self, tile: Window) -> CanvasTile:
+        network, card, fill = self._network, self._model.card, self._model.spectra.mean
+        if isinstance(network, SegmentationNetwork):
+            read = read_canvas_tile(self._scene, card, network, tile, fill)
+        else:
+            read = read_with_halo(self._scene, card, network, tile, fill)
+        if self._job.mask_features:
+            read = read._replace(
+                valid=read.valid & mask_of_features(self._job.mask_features, self._scene.grid, tile)
+            )
+        return read
+
+    def _tick(self, pixels: float) -> None:
+        self._context.check()
+        self._done += pixels
+        text = f"Explaining, {self._done:.0f} of {self._total} pixels done"
+        self._context.progress(self._done / self._total, text)
+
+
+def read_with_halo(scene: Scene, card: Card, network: PatchNetwork, tile: Window, fill: Tensor) -> CanvasTile:
+    """Return a tile with the halo of a network of patches, prepared; it lies at the corner of its logits."""
+    halo = network.patch_size // 2
+    raw = scene.read(tile, halo, card.used_bands)
+    known = np.isfinite(raw).all(0)
+    rows = np.arange(raw.shape[1]) + int(tile.row_off) - halo
+    cols = np.arange(raw.shape[2]) + int(tile.col_off) - halo
+    inside = np.outer((rows >= 0) & (rows < scene.grid.height), (cols >= 0) & (cols < scene.grid.width))
+    values = torch.from_numpy(raw)
+    torch.where(torch.from_numpy(known), values, fill[:, None, None], out=values)
+    height, width = int(tile.height), int(tile.width)
+    with torch.no_grad():
+        prepared = network.prepare(values[None])[0]
+    valid = known[halo : halo + height, halo : halo + width]
+    return CanvasTile(prepared, known & inside, valid, (slice(0, height), slice(0, width)))
+
+
+def _cut(
+    found: TileAttribution, logits: Tensor, weights: Tensor, wanted: Tensor, inner: tuple[slice, slice]
+) -> TileResult:
+    """Return what was found as arrays of the tile itself, `inner` in its surroundings."""
+    output = (logits * weights).sum(0).cpu()[inner]
+    wanted, reference, values = wanted[inner], found.reference[inner], found.values[:, *inner]
+    padding = torch.zeros_like(reference) if found.padding is None else found.padding[inner]
+    difference = output - reference
+    return TileResult(
+        values=values.numpy(),
+        predicted=logits.argmax(0).cpu()[inner].masked_fill(~wanted, -1).numpy(),
+        difference=difference.numpy(),
+        residual=(difference - values.sum(0) - padding).numpy(),
+        settled=(found.settled[inner] | ~wanted).numpy(),
+        evaluations=found.evaluations,
+        reference=reference.numpy(),
+        padding=padding.masked_fill(~wanted, float("nan")).numpy(),
+    )
