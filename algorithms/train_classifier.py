@@ -135,7 +135,8 @@ class TrainClassifier(LabelledAlgorithm):
             whole("BATCH_SIZE", tr("Batch size"), Job.batch_size, 0, 65536,
                   tr("Pixels per training step, of a unet tiles; 0: 64 pixels, or 4 tiles."), True),
             switch("CLASS_WEIGHTS", tr("Weigh classes by rarity"), Job.class_weights,
-                   tr("Lets rare classes count for more: by one over the root of their pixels' number."),
+                   tr("Lets rare classes count for more: by one over the root of their pixels' number, in a "
+                      "unet by one over their number."),
                    True),
             choice("SPLIT", tr("Split"), SPLITS, Job.split,
                    tr("How test pixels are chosen: by spatial 'blocks', or at 'random', which flatters "

@@ -108,12 +108,15 @@ def held_out_of(classes: np.ndarray, train: np.ndarray, generator: np.random.Gen
     return np.sort(np.concatenate(parts))
 
 
-def class_weights_of(classes: Tensor, settings: TrainingSettings, count: int) -> Tensor:
-    """Weights in inverse proportion to the square root of a class's samples, with mean 1 over the samples."""
+def class_weights_of(classes: Tensor, settings: TrainingSettings, count: int, power: float = 0.5) -> Tensor:
+    """Weights in inverse proportion to a power of a class's samples, with mean 1 over the samples.
+
+    All 1 where the settings want no weights.
+    """
     if not settings.class_weights:
         return torch.ones(count)
     counts = torch.bincount(classes, minlength=count).float().clamp_min(1)
-    weights = counts.rsqrt()
+    weights = counts**-power
     return weights * counts.sum() / (weights * counts).sum()
 
 

@@ -33,7 +33,9 @@ def fit_segmentation(
     fitted = np.setdiff1d(train, held_out)
     device = torch.device(settings.device)
     network.to(device)
-    weights = class_weights_of(samples.classes[torch.from_numpy(fitted)], settings, network.classes)
+    # All classes count alike, as in Gutierrez-Zaballa et al.: by the root of their numbers, small objects
+    # in large surroundings were not learnt.
+    weights = class_weights_of(samples.classes[torch.from_numpy(fitted)], settings, network.classes, power=1)
     loss_of = nn.CrossEntropyLoss(weight=weights.to(device), ignore_index=_UNLABELLED)
     truth, pages = samples.truth(fitted), samples.pages_with(fitted)
     held_truth, held_pages = samples.truth(held_out), samples.pages_with(held_out)
@@ -52,7 +54,7 @@ def fit_segmentation(
     def validate(average: SegmentationNetwork) -> tuple[float, float]:
         if not len(held_out):
             return float("nan"), float("nan")
-        return _validate(average, samples, held_truth, held_pages, loss_of, settings.batch_size)
+        return _validate(average, samples, held_truth, held_pages, loss_of, settings)
 
     return run_epochs(network, settings, batches, losses, validate, len(held_out) > 0, on_epoch, on_batch)
 
@@ -60,19 +62,27 @@ def fit_segmentation(
 @torch.no_grad()
 def _validate(
     network: SegmentationNetwork, samples: SegmentationSamples, truth: Tensor, pages: np.ndarray,
-    loss_of: nn.CrossEntropyLoss, batch_size: int,
+    loss_of: nn.CrossEntropyLoss, settings: TrainingSettings,
 ) -> tuple[float, float]:  # fmt: skip
-    """Return mean loss and accuracy of the pixels of `truth`, each page in the middle of its crop."""
+    """Return mean loss and accuracy of the pixels of `truth`, each page in the middle of its crop.
+
+    Where classes are weighted, the accuracy is the mean of theirs.
+    """
     device = network.scaling.offset.device
     corners = samples.corners(pages, np.full(pages.shape, 0.5))
-    loss = hits = count = 0.0
-    for some in np.array_split(np.unique(corners, axis=0), -(-len(corners) // batch_size)):
+    loss, hits, counts = 0.0, torch.zeros(network.classes), torch.zeros(network.classes)
+    for some in np.array_split(np.unique(corners, axis=0), -(-len(corners) // settings.batch_size)):
         if not len(some):
             continue
         logits = network(samples.crops(samples.pages, some).to(device))
         classes = samples.crops(truth, some).long().to(device)
-        judged = int((classes != _UNLABELLED).sum())
-        loss += float(loss_of(logits, classes)) * judged
-        hits += float((logits.argmax(1) == classes).sum())
-        count += judged
-    return loss / count, hits / count
+        judged = classes != _UNLABELLED
+        true = classes[judged].cpu()
+        counts += torch.bincount(true, minlength=len(counts))
+        right = (logits.argmax(1) == classes)[judged].cpu()
+        hits += torch.bincount(true[right], minlength=len(counts))
+        loss += float(loss_of(logits, classes)) * len(true)
+    total = float(counts.sum())
+    known = counts > 0
+    accuracy = (hits[known] / counts[known]).mean() if settings.class_weights else hits.sum() / total
+    return loss / total, float(accuracy)

@@ -58,10 +58,9 @@ class Look:
         if other:
             theirs = cast(SegmentationNetwork, other.network).head.in_channels
             self.correlation = ChannelCorrelation(channels, theirs)
-        self._any, self._wrong = (
-            PixelSample(1, job.audit_pixels, job.seed),
-            PixelSample(1, job.audit_errors, job.seed),
-        )
+        self._any = PixelSample(1, job.audit_pixels, job.seed)
+        # Of another seed: by the same one, the wrong pixels would be some of those drawn already.
+        self._wrong = PixelSample(1, job.audit_errors, job.seed + 1)
         self.pixels, self.largest = 0, 0.0
 
     @torch.no_grad()

@@ -158,7 +158,9 @@ def check_maps(site: SimpleNamespace, made: SimpleNamespace, name: str) -> None:
     empty[HOLE[0] - row, HOLE[1] - col] = True
     assert np.array_equal(np.isnan(read), np.broadcast_to(empty, read.shape))
     assert made.result["numbers"]["PIXELS"] == (~empty).sum()
-    total, signed, residual = made.saliency
+    total, signed, residual, *reference_and_padding = made.saliency
+    assert len(reference_and_padding) == 2 * PIXEL_EXPLAINERS[name].exact
+    assert all(np.array_equal(np.isnan(each), empty) for each in reference_and_padding)
     assert same(total, np.abs(read).sum(0)) and same(signed, read.sum(0))
     if not PIXEL_EXPLAINERS[name].contributions:
         assert np.isnan(residual).all()
