@@ -170,3 +170,30 @@ def test_hybrid_network_from_a_tenth_of_the_pixels_reaches_95_percent_on_the_res
     assert result["numbers"]["MEAN_RESIDUAL"] < 0.01
     assert len(result["tables"]["BAND_TABLE"]["rows"]) == CLASSES * BANDS
     check_attribution(pines, model, names, (0, 0))
+
+
+@pytest.mark.slow
+def test_a_spatial_network_is_explained_at_every_pixel_of_the_scene_exactly(engine, pines, tmp_path):
+    """All of the scene as one image: 200 bands, a pass forward for each."""
+    model = str(tmp_path / "model.safetensors")
+    job = TrainClassifierJob(
+        pines.scene, model, label_raster=pines.labels, architecture="spatial_cnn", patch_size=9,
+        split="random", test_share=0.9, compare_splits=False,
+    )  # fmt: skip
+    accuracy = engine.run(job)["numbers"]["OVERALL_ACCURACY"]
+    assert accuracy >= 0.7
+    for explainer in ("secant_contributions", "tangent_contributions"):
+        names = {name: str(tmp_path / f"{name}.tif") for name in ("attribution", "saliency")}
+        result = engine.run(AttributionJob(pines.scene, model, explainer=explainer, **names))
+        saliency = open_scene(names["saliency"]).read(open_scene(names["saliency"]).grid.whole)
+        total, signed, residual, reference, padding = saliency
+        output = np.abs(signed + residual + reference + padding)
+        relative = np.abs(residual) / np.maximum(output, np.median(output))
+        print(
+            f"spatial_cnn {accuracy:.4f}, {explainer}: {result['record']['seconds']} s, largest relative "
+            f"residual {relative.max():.1e}, reference share "
+            f"{(np.abs(reference) / (total + np.abs(reference))).mean():.3f}"
+        )
+        assert result["numbers"]["PIXELS"] == SIDE * SIDE and relative.max() < 1e-4
+        # Patches reach beyond the scene within 4 pixels of its edge.
+        assert np.abs(padding[4:-4, 4:-4]).max() == 0 and np.abs(padding[:4]).min() > 0
