@@ -20,6 +20,7 @@ from .attribution_outputs import AttributionWriters, Summary, saliency_bands
 from .attribution_sums import summarise_sums
 from .attribution_worker import AttributionWorker
 from .chip_attribution import explain_chips
+from .chip_batches import stoppable
 from .context import Context
 from .dense_parts import divided
 from .dense_worker import DenseWorker
@@ -79,6 +80,7 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
             writers = AttributionWriters(job, outputs, parts, grid, dense, lineage_tags(job, facts), stack)
             executor = stack.enter_context(ThreadPoolExecutor(1))
             if divider:
+                stack.enter_context(stoppable(model.network, context))
                 whole = DenseWorker(job, context, scene, model, target, divider, pixels)
                 side, work = whole.side(job.memory_mb), whole.explain
             else:

@@ -16,7 +16,12 @@ import torch
 from affine import Affine
 
 from explanation_layers.engine.client import Engine, EngineError
-from explanation_layers.engine.jobs import AttributionJob, ClassifyJob, Job
+from explanation_layers.engine.jobs import (
+    AttributionJob,
+    ClassifyJob,
+    Job,
+    SegmentationContributionsJob,
+)
 from explanation_layers.models.card import (
     PIXEL_CLASSIFICATION,
     SCENE_CLASSIFICATION,
@@ -27,6 +32,7 @@ from explanation_layers.models.card import (
 from explanation_layers.models.files import Spectra, save_model
 from explanation_layers.models.networks import build
 from explanation_layers.models.scene_networks import build_scene_network
+from explanation_layers.models.segmentation_networks import build_segmentation_network
 from explanation_layers.rasters.scene import open_scene
 
 pytestmark = pytest.mark.skipif(
@@ -78,7 +84,7 @@ def huge(tmp_path_factory: pytest.TempPathFactory) -> Huge:
         f"<GeoTransform>{WEST}, {PIXEL}, 0, {NORTH}, 0, -{PIXEL}</GeoTransform>\n{bands}</VRTDataset>"
     )
     scene = open_scene(str(folder / "huge.vrt"))
-    models = {name: str(folder / f"{name}.safetensors") for name in ("spectral_cnn", "hybrid_cnn")}
+    models = {name: str(folder / f"{name}.safetensors") for name in ("spectral_cnn", "hybrid_cnn", "unet")}
     for name, path in models.items():
         _untrained(name, path, scene.bands)
     models["resnet18"] = str(folder / "resnet18.safetensors")
@@ -89,9 +95,13 @@ def huge(tmp_path_factory: pytest.TempPathFactory) -> Huge:
 def _untrained(architecture: str, path: str, bands) -> None:
     torch.manual_seed(1)
     patch_size = 1 if architecture == "spectral_cnn" else 11
-    options = {"bands": BANDS, "classes": 6, "patch_size": patch_size, "normalisation": "standard",
-               "components": 30}  # fmt: skip
-    network = build(architecture, **options)
+    options = {"bands": BANDS, "classes": 6, "normalisation": "standard"}
+    if architecture == "unet":
+        options |= {"depth": 3, "filters": 16}
+        network = build_segmentation_network(architecture, **options)
+    else:
+        options |= {"patch_size": patch_size, "components": 30}
+        network = build(architecture, **options)
     network.scaling.offset.fill_(1000)
     network.scaling.scale.fill_(115)
     mean = torch.full((BANDS,), 1000.0)
@@ -209,6 +219,30 @@ def test_sliding_chips_take_under_2_gb_and_twice_the_window_no_more(huge, tmp_pa
     assert peaks[1] < 1.1 * peaks[0] + ALLOCATOR
 
 
+@pytest.mark.slow
+def test_a_unet_is_explained_and_audited_in_under_2_gb_and_twice_the_window_takes_no_more(huge, tmp_path):
+    peaks: dict[str, list[float]] = {"attribution": [], "audit": []}
+    for rows in (1024, 2048):
+        window = {"extent": extent(256, rows)}
+        job = AttributionJob(
+            huge.scene, huge.models["unet"], explainer="secant_contributions",
+            saliency=str(tmp_path / f"{rows}.tif"), **window,
+        )  # fmt: skip
+        peaks["attribution"].append(run(job)[1])
+        job = SegmentationContributionsJob(
+            huge.scene,
+            huge.models["unet"],
+            evidence=str(tmp_path / f"e{rows}.tif"),
+            audit_pixels=20,
+            **window,
+        )
+        peaks["audit"].append(run(job)[1])
+        assert grid_of(job.evidence)[:2] == (256, rows)
+    for once, twice in peaks.values():
+        assert max(once, twice) < 2 * GIGABYTE
+        assert twice < 1.1 * once + ALLOCATOR
+
+
 def test_outputs_of_the_whole_raster_that_fit_on_no_disk_are_refused_at_once(huge, engine, tmp_path):
     job = AttributionJob(huge.scene, huge.models["spectral_cnn"], attribution=str(tmp_path / "a.tif"))
     with pytest.raises(EngineError, match=r"need up to 2000\.0 GB") as caught:
@@ -218,7 +252,9 @@ def test_outputs_of_the_whole_raster_that_fit_on_no_disk_are_refused_at_once(hug
     assert peak_bytes(engine.pid) < 2 * GIGABYTE
 
 
-@pytest.mark.parametrize("name", ["classify", "table", "classify chips", "table of chips"])
+@pytest.mark.parametrize(
+    "name", ["classify", "table", "classify chips", "table of chips", "table of a unet", "audit of a unet"]
+)
 def test_the_whole_raster_starts_in_bounded_time_and_memory_and_is_cancelled_in_two_seconds(
     huge, engine, tmp_path, monkeypatch, name
 ):
@@ -228,13 +264,17 @@ def test_the_whole_raster_starts_in_bounded_time_and_memory_and_is_cancelled_in_
         "table": AttributionJob(huge.scene, model, explainer="saliency", table_only=True),
         "classify chips": ClassifyJob(huge.scene, chips, classes=str(tmp_path / "c.tif")),
         "table of chips": AttributionJob(huge.scene, chips, explainer="occlusion", table_only=True),
+        "table of a unet": AttributionJob(
+            huge.scene, huge.models["unet"], explainer="secant_contributions", table_only=True
+        ),
+        "audit of a unet": SegmentationContributionsJob(huge.scene, huge.models["unet"]),
     }[name]
     if job.KIND == "classify" and os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize < SIDE**2:
         pytest.skip("needs 10 GB free, which are not used")
     started, reached = time.monotonic(), []
 
     def at_work(fraction: float, text: str, seconds_left: float | None) -> None:
-        if text.startswith(("Classifying", "Explaining")):
+        if text.startswith(("Classifying", "Explaining", "Dividing")):
             reached.append(time.monotonic())
 
     with pytest.raises(EngineError) as caught:
