@@ -83,6 +83,7 @@ class TrainClassifier(LabelledAlgorithm):
         self.addOutput(QgsProcessingOutputNumber("OVERALL_ACCURACY", tr("Overall accuracy")))
         self.addOutput(QgsProcessingOutputNumber("KAPPA", tr("Kappa")))
         self.addOutput(QgsProcessingOutputNumber("MEAN_IOU", tr("Mean intersection over union")))
+        self.addOutput(QgsProcessingOutputNumber("GLOBAL_IOU", tr("Global intersection over union")))
         self.addOutput(
             QgsProcessingOutputNumber("WEIGHTED_IOU", tr("Intersection over union weighted by class"))
         )

@@ -28,6 +28,12 @@ class Accuracy:
         return float(np.nanmean(self.recall))
 
     @property
+    def global_iou(self) -> float:
+        """Hits of all classes over reference, predicted, or both, of all classes."""
+        hits = float(np.trace(self.confusion))
+        return hits / (2 * self.pixels - hits) if self.pixels else float("nan")
+
+    @property
     def weighted_iou(self) -> float:
         """Mean of the classes' intersections over unions, weighted by how many reference pixels each has."""
         share = self.confusion.sum(1) / max(self.confusion.sum(), 1)

@@ -79,6 +79,7 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
             "OVERALL_ACCURACY": accuracy.overall,
             "KAPPA": accuracy.kappa,
             "MEAN_IOU": accuracy.mean_iou,
+            "GLOBAL_IOU": accuracy.global_iou,
             "WEIGHTED_IOU": accuracy.weighted_iou,
         },
         "strings": {},
@@ -196,6 +197,7 @@ def _card(
                     "overall_accuracy": trial.accuracy.overall,
                     "kappa": trial.accuracy.kappa,
                     "mean_iou": trial.accuracy.mean_iou,
+                    "global_iou": trial.accuracy.global_iou,
                     "weighted_iou": trial.accuracy.weighted_iou,
                 }
                 for trial in trials

@@ -62,7 +62,9 @@ def dense_model(tmp_path_factory, demo) -> str:
 def test_it_learns_the_demo_scene(job, run):
     value, card = run(replace(job, epochs=30, filters=8))
     assert value["numbers"]["OVERALL_ACCURACY"] > 0.45  # guessing has 1 in 6
-    assert set(value["numbers"]) == {"OVERALL_ACCURACY", "KAPPA", "MEAN_IOU", "WEIGHTED_IOU"}
+    assert set(value["numbers"]) == {
+        "OVERALL_ACCURACY", "KAPPA", "MEAN_IOU", "GLOBAL_IOU", "WEIGHTED_IOU",
+    }  # fmt: skip
     trial = card.training["trials"][0]
     assert trial["weighted_iou"] == value["numbers"]["WEIGHTED_IOU"]
     json.dumps(value, allow_nan=False)
@@ -104,6 +106,8 @@ def test_per_class_figures_are_those_of_the_confusion(job, run):
     weights = confusion.sum(1) / confusion.sum()
     assert value["numbers"]["WEIGHTED_IOU"] == pytest.approx((iou * weights).sum())
     assert value["numbers"]["MEAN_IOU"] == pytest.approx(np.nanmean(iou))
+    hits, total = np.trace(confusion), confusion.sum()
+    assert value["numbers"]["GLOBAL_IOU"] == pytest.approx(hits / (2 * total - hits))
 
 
 @pytest.mark.parametrize("memory_mb", [1, 1024])
