@@ -162,7 +162,7 @@ def test_the_planted_ring_stands_out(engine, street):
 
 
 def test_normalisation_per_pixel_in_sun_and_shadow(engine, street):
-    """It costs bright marks of the road's own spectrum, without the brightness, and does no harm in shadow."""
+    """It costs bright marks of the road's own spectrum, without the brightness, and is no harm in shadow."""
     ious: dict[str, np.ndarray] = {}
     print("\n| normalisation | stratum | " + " | ".join(CLASSES) + " |")
     print("|---|---|" + "---|" * len(CLASSES))
