@@ -94,6 +94,25 @@ class EngineAlgorithm(ExplanationAlgorithm):
     TABLES: ClassVar[tuple[str, ...]] = ()
     RULES: ClassVar[Rules] = Rules()
 
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
+        """Declare the parameters, and the results that are no layers or files."""
+        for parameter in (*self._inputs(), *self._advanced(), *self._destinations()):
+            self.addParameter(parameter)
+        for output in self._results():
+            self.addOutput(output)
+
+    def _inputs(self) -> list:
+        return []
+
+    def _advanced(self) -> list:
+        return []
+
+    def _destinations(self) -> list:
+        return []
+
+    def _results(self) -> list:
+        return []
+
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:

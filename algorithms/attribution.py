@@ -122,14 +122,6 @@ class Attribution(ChipAlgorithm):
             "--BAND_TABLE=bands.csv"
         )
 
-    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
-        for parameter in (*self._inputs(), *self._advanced(), *self._destinations()):
-            self.addParameter(parameter)
-        self.addOutput(QgsProcessingOutputNumber("MEAN_RESIDUAL", tr("Mean residual")))
-        self.addOutput(QgsProcessingOutputNumber("PIXELS", tr("Explained pixels")))
-        self.addOutput(QgsProcessingOutputNumber("CHIPS", tr("Explained chips")))
-        self.addOutput(QgsProcessingOutputNumber("UNSETTLED", tr("Pixels or chips that did not settle")))
-
     def _inputs(self) -> list:
         return [
             scene(tr("Raster to explain, with the bands that the model was trained with. Either this or "
@@ -218,6 +210,14 @@ class Attribution(ChipAlgorithm):
                 tr("For PATCHES: takes an attribution raster per chip, named as the chips are."),
             ),
         ]  # fmt: skip
+
+    def _results(self) -> list:
+        return [
+            QgsProcessingOutputNumber("MEAN_RESIDUAL", tr("Mean residual")),
+            QgsProcessingOutputNumber("PIXELS", tr("Explained pixels")),
+            QgsProcessingOutputNumber("CHIPS", tr("Explained chips")),
+            QgsProcessingOutputNumber("UNSETTLED", tr("Pixels or chips that did not settle")),
+        ]
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback

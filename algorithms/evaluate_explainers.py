@@ -85,10 +85,6 @@ class EvaluateExplainers(ChipAlgorithm, LabelledAlgorithm):
             "--METRICS=metrics.csv --MONTAGE=montage.png --REPORT=report.html"
         )
 
-    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
-        for parameter in (*self._inputs(), *self._advanced(), *self._destinations()):
-            self.addParameter(parameter)
-
     def _inputs(self) -> list:
         return [
             folder("PATCHES", tr("Folder of chips"),

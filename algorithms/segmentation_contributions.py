@@ -83,13 +83,6 @@ class SegmentationContributions(LabelledAlgorithm):
             "--CHANNELS=channels.csv --WORST_PIXELS=worst.gpkg"
         )
 
-    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
-        for parameter in (*self._inputs(), *self._advanced(), *self._destinations()):
-            self.addParameter(parameter)
-        self.addOutput(QgsProcessingOutputNumber("MAX_RESIDUAL", tr("Largest relative residual")))
-        self.addOutput(QgsProcessingOutputNumber("PIXELS", tr("Pixels")))
-        self.addOutput(QgsProcessingOutputNumber("SPURIOUS_SHARE", tr("Share of evidence for other classes")))
-
     def _inputs(self) -> list:
         return [
             scene(tr("Raster to explain, with the bands that the model was trained with.")),
@@ -166,6 +159,13 @@ class SegmentationContributions(LabelledAlgorithm):
             points("WORST_PIXELS", tr("Worst pixels"),
                    tr("Points where an audited method's sum is farthest from the output.")),
         ]  # fmt: skip
+
+    def _results(self) -> list:
+        return [
+            QgsProcessingOutputNumber("MAX_RESIDUAL", tr("Largest relative residual")),
+            QgsProcessingOutputNumber("PIXELS", tr("Pixels")),
+            QgsProcessingOutputNumber("SPURIOUS_SHARE", tr("Share of evidence for other classes")),
+        ]
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback

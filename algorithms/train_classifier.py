@@ -77,17 +77,6 @@ class TrainClassifier(LabelledAlgorithm):
             "--CONFUSION=confusion.csv --REPORT=report.html"
         )
 
-    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
-        for parameter in (*self._inputs(), *self._advanced(), *self._destinations()):
-            self.addParameter(parameter)
-        self.addOutput(QgsProcessingOutputNumber("OVERALL_ACCURACY", tr("Overall accuracy")))
-        self.addOutput(QgsProcessingOutputNumber("KAPPA", tr("Kappa")))
-        self.addOutput(QgsProcessingOutputNumber("MEAN_IOU", tr("Mean intersection over union")))
-        self.addOutput(QgsProcessingOutputNumber("GLOBAL_IOU", tr("Global intersection over union")))
-        self.addOutput(
-            QgsProcessingOutputNumber("WEIGHTED_IOU", tr("Intersection over union weighted by class"))
-        )
-
     def _inputs(self) -> list:
         return [
             scene(tr("Raster to learn from; all its bands are used, except those that its header marks as "
@@ -164,6 +153,15 @@ class TrainClassifier(LabelledAlgorithm):
                   tr("Table of the test pixels: a row per reference class, a column per predicted class.")),
             report(tr("Page with accuracy by block and by random split, confusion, and recall per class.")),
         ]  # fmt: skip
+
+    def _results(self) -> list:
+        return [
+            QgsProcessingOutputNumber("OVERALL_ACCURACY", tr("Overall accuracy")),
+            QgsProcessingOutputNumber("KAPPA", tr("Kappa")),
+            QgsProcessingOutputNumber("MEAN_IOU", tr("Mean intersection over union")),
+            QgsProcessingOutputNumber("GLOBAL_IOU", tr("Global intersection over union")),
+            QgsProcessingOutputNumber("WEIGHTED_IOU", tr("Intersection over union weighted by class")),
+        ]
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback

@@ -65,14 +65,6 @@ class TrainSceneClassifier(ChipAlgorithm, LabelledAlgorithm):
             "--CONFUSION=confusion.csv --REPORT=report.html"
         )
 
-    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
-        for parameter in (*self._inputs(), *self._advanced(), *self._destinations()):
-            self.addParameter(parameter)
-        self.addOutput(QgsProcessingOutputString("MODELS", tr("Model files")))
-        self.addOutput(QgsProcessingOutputNumber("OVERALL_ACCURACY", tr("Overall accuracy")))
-        self.addOutput(QgsProcessingOutputNumber("BALANCED_ACCURACY", tr("Balanced accuracy")))
-        self.addOutput(QgsProcessingOutputNumber("KAPPA", tr("Kappa")))
-
     def _inputs(self) -> list:
         return [
             folder("PATCHES", tr("Folder of chips"),
@@ -143,6 +135,14 @@ class TrainSceneClassifier(ChipAlgorithm, LabelledAlgorithm):
             report(tr("Page with accuracy, confusion and figures per class, and how the chips were "
                       "prepared.")),
         ]  # fmt: skip
+
+    def _results(self) -> list:
+        return [
+            QgsProcessingOutputString("MODELS", tr("Model files")),
+            QgsProcessingOutputNumber("OVERALL_ACCURACY", tr("Overall accuracy")),
+            QgsProcessingOutputNumber("BALANCED_ACCURACY", tr("Balanced accuracy")),
+            QgsProcessingOutputNumber("KAPPA", tr("Kappa")),
+        ]
 
     def job(
         self,
