@@ -81,7 +81,7 @@ def accuracy(network, samples, chosen) -> float:
 
 def test_it_learns_what_can_be_told_apart(samples):
     train, test = np.arange(0, len(samples), 2), np.arange(1, len(samples), 2)
-    network, history = trained(samples, replace(SETTINGS, epochs=12), train)
+    network, history = trained(samples, replace(SETTINGS, epochs=24), train)
     assert accuracy(network, samples, test) > 0.9
     assert history[-1].loss < 0.5 * history[0].loss
     assert not network.training and 0.85 < max(epoch.validation_accuracy for epoch in history) <= 1
