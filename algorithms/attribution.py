@@ -159,7 +159,7 @@ class Attribution(ChipAlgorithm):
                     "difference; 0.01 is 1 %."), True),
             whole("SAMPLES", tr("Samples"), Job.samples, 1, 100000,
                   tr("Training spectra to start from, drawn at random, for gradient_shap; orders of the "
-                     "bands, each used in both directions, for band_shapley."), True),
+                     "bands, every second one the reverse of the first, for band_shapley."), True),
             choice("PARTS", tr("Parts"), ("bands", "rings", "regions"), Job.parts,
                    tr("What secant_contributions and tangent_contributions divide the output among: the "
                       "'bands'; 'rings' of pixels by how far they are from the explained one, one pixel at a "

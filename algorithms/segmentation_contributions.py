@@ -129,8 +129,8 @@ class SegmentationContributions(LabelledAlgorithm):
             whole("STEPS", tr("Steps"), Job.steps, 1, 4096,
                   tr("Steps along the path of the audited integrated_gradients."), True),
             whole("SAMPLES", tr("Samples"), Job.samples, 1, 100000,
-                  tr("Orders of the bands that the audited band_shapley draws; each is used in both "
-                     "directions."), True),
+                  tr("Orders of the bands that the audited band_shapley goes through; every second one is "
+                     "the reverse of the one before."), True),
             seed(),
             device(),
             memory(),

@@ -99,6 +99,7 @@ class Summary:
         self.pixels = self.all_pixels = self.unsettled = self.above = 0
         self._residual = self._difference = 0.0
         self._evaluations = 0
+        self._error, self._sampled = 0.0, 0
 
     def add(self, result: TileResult, tile: Window) -> None:
         """Add a tile at its place on the scene."""
@@ -112,6 +113,9 @@ class Summary:
         residual, difference = np.abs(result.residual[rows, cols]), np.abs(result.difference[rows, cols])
         self._residual += float(np.nansum(residual, dtype=np.float64))
         self._difference += float(np.nansum(difference, dtype=np.float64))
+        if result.error is not None:
+            self._error += float(np.nansum(result.error, dtype=np.float64))
+            self._sampled += int(np.isfinite(result.error).sum())
         self.above += int((residual > self._explainer.options.tolerance * difference).sum())
 
     def keys(self, rows: np.ndarray, cols: np.ndarray, tile: Window) -> np.ndarray:
@@ -161,6 +165,7 @@ class Summary:
             "unsettled": self.unsettled,
             "mean_residual": self.numbers()["MEAN_RESIDUAL"],
             "pixels_with_residual_above_tolerance": self.above if complete else None,
+            "mean_standard_error": self._error / self._sampled if self._sampled else None,
         }
 
     def style(self) -> tuple[int, float, float]:

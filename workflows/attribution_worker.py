@@ -35,7 +35,8 @@ class TileResult(NamedTuple):
     """A tile's maps as arrays: `values` (band, y, x) over the used bands, or other parts, the others (y, x).
 
     `evaluations` of all its pixels together. `reference` and `padding` are there where the values, with
-    these two, are to be the output itself.
+    these two, are to be the output itself; `error` (part, y, x), the values' standard error, where they are
+    sampled.
     """
 
     values: np.ndarray
@@ -46,6 +47,7 @@ class TileResult(NamedTuple):
     evaluations: int
     reference: np.ndarray | None = None
     padding: np.ndarray | None = None
+    error: np.ndarray | None = None
 
 
 class TileSums(NamedTuple):

@@ -128,4 +128,5 @@ def _cut(
         evaluations=found.evaluations,
         reference=reference.numpy(),
         padding=padding.masked_fill(~wanted, float("nan")).numpy(),
+        error=None if found.error is None else found.error[:, *inner].numpy(),
     )

@@ -34,6 +34,8 @@ def evaluate(job: EvaluateExplainersJob, context: Context) -> dict:
     context.progress(0.0, "Reading models")
     models = load_models(job)
     warn_of_coarse_layer(job.explainers, job.layer, models, context)
+    if job.segments and models[0].card.task != SCENE_CLASSIFICATION:
+        context.warn("SEGMENTS is not used: the models classify pixels, not chips.")
     baselines = [baseline_of(job, model) for model in models]
     inputs = [path for path in (*job.models, job.scene, job.label_features, job.label_raster) if path]
     with Outputs(context.job_id, with_records(job.output_paths()), inputs) as outputs:

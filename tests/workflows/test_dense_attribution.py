@@ -52,7 +52,7 @@ def logits_of(scene: str, model: str) -> np.ndarray:
 def test_bands_reference_and_padding_are_the_logit_at_every_pixel(run, street, unet, explainer, target):
     values, saliency, value = run(
         street, unet, explainer=explainer, target=target, class_name=None if target == "predicted" else "sky",
-        contrast_class="tree" if target == "contrast" else None, samples=2,
+        contrast_class="tree" if target == "contrast" else None, samples=4,
     )  # fmt: skip
     logits = logits_of(street, unet)
     wanted = {
@@ -63,6 +63,8 @@ def test_bands_reference_and_padding_are_the_logit_at_every_pixel(run, street, u
     np.testing.assert_allclose(saliency[2], wanted - whole, atol=2e-5)
     assert np.isnan(values[:, :9, :12]).all() and np.isfinite(values[:, 9:, 12:]).all()
     assert value["numbers"]["MEAN_RESIDUAL"] < 1e-5
+    error = value["record"]["mean_standard_error"]
+    assert error is None if explainer != "band_shapley" else 0 <= error < 0.1
     assert np.nanmax(np.abs(values)) > 0.01
 
 
