@@ -6,28 +6,13 @@ output paths, so that client and engine agree on what a job may leave on disk.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from .job_base import Job, SeriesSource, TargetedJob
+from .series_jobs import ClusterSeriesJob, GradSlamJob, TrainAutoencoderJob
 
-@dataclass(frozen=True)
-class Job:
-    """Base of all jobs."""
-
-    KIND: ClassVar[str] = ""
-    OUTPUTS: ClassVar[tuple[str, ...]] = ()
-
-    def to_dict(self) -> dict:
-        """Return the job as JSON-ready values, its kind included."""
-        return {"kind": self.KIND, **asdict(self)}
-
-    def wanted(self) -> dict[str, str]:
-        """Return the output paths that are wanted, by field."""
-        return {name: path for name in self.OUTPUTS if (path := getattr(self, name))}
-
-    def output_paths(self) -> list[str]:
-        """Return the output paths that are wanted."""
-        return list(self.wanted().values())
+__all__ = ["ClusterSeriesJob", "GradSlamJob", "Job", "SeriesSource", "TargetedJob", "TrainAutoencoderJob"]
 
 
 @dataclass(frozen=True)
@@ -167,22 +152,6 @@ class ClassifyJob(Job):
     memory_mb: int = 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class TargetedJob(Job):
-    """A job about an output of a model, against a baseline.
-
-    `class_name` and `contrast_class` are names or numbers of classes of the model, None for the
-    predicted class and the runner-up. `baseline_spectrum` holds one value per band of the model.
-    """
-
-    target: str = "predicted"
-    class_name: str | None = None
-    contrast_class: str | None = None
-    baseline: str = "mean"
-    baseline_class: str | None = None
-    baseline_spectrum: list[float] | None = None
-
-
 @dataclass(frozen=True)
 class AttributionJob(TargetedJob):
     """Explain a classifier's output at every pixel of a scene, an extent or a mask, or chip by chip.
@@ -192,6 +161,8 @@ class AttributionJob(TargetedJob):
     With a scene classifier, chips are explained: those of the folder `patches` (`scene` is then None),
     those at `mask_features` of the scene, or those of a slide over it; `chip_stride` and `merge` as in
     `ClassifyJob`. `chip_folder` takes a raster per chip of `patches`. `layer` is that of Grad-CAM.
+
+    Of a `series`, given in place of `scene`, bands are dates and channels.
 
     `parts` are what the output is divided among: `bands`, `rings` of pixels by their distance, up to each of
     `ring_limits` and beyond the last, or `regions`, from features or a class raster as labels are.
@@ -204,6 +175,7 @@ class AttributionJob(TargetedJob):
     model: str
     patches: str | None = None
     skip_unreadable: bool = False
+    series: SeriesSource | None = None
     chip_stride: int = 0
     merge: str = "centre"
     layer: str = "layer4"
@@ -314,7 +286,8 @@ JOBS: dict[str, type[Job]] = {
     job.KIND: job
     for job in (
         ProbeJob, DemoDataJob, TrainClassifierJob, TrainSceneClassifierJob, ClassifyJob, AttributionJob,
-        EvaluateExplainersJob, SegmentationContributionsJob,
+        EvaluateExplainersJob, SegmentationContributionsJob, TrainAutoencoderJob, ClusterSeriesJob,
+        GradSlamJob,
     )
 }  # fmt: skip
 
@@ -329,6 +302,8 @@ def job_from_dict(values: dict) -> Job:
     unknown = sorted(set(values) - set(defaults))
     if unknown:
         raise ValueError(f"Job '{kind}' has no field {', '.join(unknown)}.")
+    if values.get("series"):
+        values["series"] = SeriesSource.from_dict(values["series"])
     # JSON knows no tuples.
     return JOBS[kind](**{
         name: tuple(value) if isinstance(defaults[name], tuple) else value for name, value in values.items()

@@ -75,6 +75,30 @@ def block_split(
     return best
 
 
+def parcel_split(
+    parcels: np.ndarray, classes: np.ndarray, names: tuple[str, ...], test_share: float, seed: int
+) -> Split:
+    """Split by parcels, numbered from 0 in int (n,): all samples of one train, or all test.
+
+    Raises InputError where a class lies in fewer than two.
+    """
+    counts = _block_counts(parcels, classes, len(names))
+    few = [name for name, number in zip(names, (counts > 0).sum(0)) if number < 2]
+    if few:
+        raise InputError(
+            f"Class '{few[0]}' lies in one parcel only, so that it can't be trained and tested; label more "
+            "of its parcels, or leave the class out."
+        )
+    test_parcels = _choose_test_blocks(counts, test_share, np.random.default_rng(seed))
+    if test_parcels is None:
+        raise InputError(
+            f"No draw of parcels puts every class on both sides with a test share of {test_share:g}; "
+            "label more parcels, or choose another share."
+        )
+    in_test = test_parcels[parcels]
+    return Split("parcels", np.flatnonzero(~in_test), np.flatnonzero(in_test))
+
+
 def _unsplittable(counts: np.ndarray, names: tuple[str, ...], size: int) -> InputError:
     """Return the error for the blocks of the last size that was tried."""
     blocks = f"blocks of {size} x {size} pixels"

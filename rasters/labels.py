@@ -24,7 +24,8 @@ MOST_CLASSES = 1000
 class LabelledPixels:
     """Labelled pixels: rows, columns and classes, each int64 (n,), classes as indices into `names`.
 
-    They come in the order of rows, then columns. `warnings` says what was left out.
+    They come in the order of rows, then columns. `warnings` says what was left out. `parcels` (n,): the
+    number of the polygon that labels each pixel, -1 where none does; None where no labels are polygons.
     """
 
     rows: np.ndarray
@@ -32,6 +33,7 @@ class LabelledPixels:
     classes: np.ndarray
     names: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    parcels: np.ndarray | None = None
 
 
 def read_label_features(path: str, grid: Grid) -> LabelledPixels:
@@ -50,13 +52,13 @@ def read_label_features(path: str, grid: Grid) -> LabelledPixels:
     names = sorted({name for name in names_of_features if name is not None}, key=class_order)
     if not names:
         raise InputError(f"No label in {path} has a class; fill in the field, or choose another field.")
-    keys, classes, outside, empty = _covered_pixels(features, names_of_features, names, grid)
+    keys, classes, parcels, outside, empty = _covered_pixels(features, names_of_features, names, grid)
     if not keys.size:
         raise InputError(
             f"No label in {path} covers a pixel of the scene: the labels cover {as_text(features.bounds)}, "
             f"the scene {as_text(grid.extent)}; check that both are of the same place."
         )
-    keys, classes, contested = _without_contested(keys, classes)
+    keys, classes, parcels, contested = _without_contested(keys, classes, parcels)
     if not keys.size:
         raise InputError(f"Every labelled pixel in {path} has more than one class; correct the labels.")
     used, classes = np.unique(classes, return_inverse=True)
@@ -73,6 +75,7 @@ def read_label_features(path: str, grid: Grid) -> LabelledPixels:
         classes=classes.astype(np.int64),
         names=tuple(names[i] for i in used),
         warnings=tuple(f"{count} {text}" for count, text in warnings if count),
+        parcels=parcels if (parcels >= 0).any() else None,
     )
 
 
@@ -135,33 +138,37 @@ def window_of_features(path: str, grid: Grid) -> Window:
 
 def _covered_pixels(
     features: Features, names_of_features: list[str | None], names: list[str], grid: Grid
-) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """Return pixel keys and classes, and the counts of features outside the scene and of those too small."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
+    """Return keys, classes and parcels of pixels, and how many features are outside or too small."""
     transform = features.transform_of(grid)
-    keys, classes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    keys, classes, parcels = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     outside = empty = 0
-    for feature, name in zip(features.features, names_of_features):
+    for number, (feature, name) in enumerate(zip(features.features, names_of_features)):
         if name is None:
             continue
         covered = feature.covered(grid, transform)
         if covered.size:
             keys.append(covered)
             classes.append(np.full(covered.size, names.index(name), dtype=np.int64))
+            parcels.append(np.full(covered.size, number if feature.polygons else -1, dtype=np.int64))
         elif grid.touched(feature.bounds, transform) is None:
             outside += 1
         else:
             empty += 1
-    return np.concatenate(keys), np.concatenate(classes), outside, empty
+    return np.concatenate(keys), np.concatenate(classes), np.concatenate(parcels), outside, empty
 
 
-def _without_contested(keys: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+def _without_contested(
+    keys: np.ndarray, classes: np.ndarray, parcels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Return each pixel once, in order, without those of more than one class, and how many these were."""
-    order = np.lexsort((classes, keys))
-    keys, classes = keys[order], classes[order]
+    order = np.lexsort((parcels, classes, keys))
+    keys, classes, parcels = keys[order], classes[order], parcels[order]
     pixels, first = np.unique(keys, return_index=True)
     last = np.append(first[1:], keys.size) - 1
     clear = classes[first] == classes[last]
-    return pixels[clear], classes[first[clear]], int(np.count_nonzero(~clear))
+    chosen = first[clear]
+    return pixels[clear], classes[chosen], parcels[chosen], int(np.count_nonzero(~clear))
 
 
 def whole_numbers(path: str, values: np.ndarray) -> np.ndarray:

@@ -36,6 +36,9 @@ REGISTRY = {
     "attribution": ".attribution:explain",
     "evaluate_explainers": ".evaluate_explainers:evaluate",
     "segmentation_contributions": ".segmentation_contributions:contribute",
+    "train_autoencoder": ".train_autoencoder:train",
+    "cluster_series": ".cluster_series:cluster",
+    "grad_slam": ".grad_slam:explain",
 }
 REQUIREMENTS = ("torch", "captum", "numpy", "rasterio", "sklearn", "safetensors", "jinja2", "monai")
 LAST_MOMENT = 1.0  # seconds that a running job gets to clean up when QGIS has gone
