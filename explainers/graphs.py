@@ -12,6 +12,7 @@ from ..models.networks import (
     DepthAsChannels,
     PatchNetwork,
     Projection,
+    SeriesAsRows,
     SpectraAsRows,
 )
 from ..models.relus import RuledMaxPool, RuledReLU, Tap
@@ -20,7 +21,7 @@ from ..rasters.errors import InputError
 
 DenseNetwork = PatchNetwork | SegmentationNetwork
 
-RESHAPING = (BandsAsDepth, DepthAsChannels, SpectraAsRows)
+RESHAPING = (BandsAsDepth, DepthAsChannels, SeriesAsRows, SpectraAsRows)
 # What is followed as one operation, whatever it is made of.
 _WHOLE = (*RESHAPING, BandScaling, Projection, RuledMaxPool, RuledReLU, Tap)
 INSTEAD = "use band_shapley, which needs the network's outputs only."

@@ -11,6 +11,7 @@ from ..rasters.wavelengths import Band
 
 PIXEL_CLASSIFICATION = "pixel_classification"
 SCENE_CLASSIFICATION = "scene_classification"
+SERIES_AUTOENCODER = "series_autoencoder"
 POLARISATIONS = ("VV", "VH", "HV", "HH")
 
 # Colours that stay apart for colour-blind readers first (Okabe & Ito 2008), then others.
@@ -26,12 +27,16 @@ WAVELENGTH_TOLERANCE_NM = 1.5
 
 @dataclass(frozen=True)
 class CardBand:
-    """A band of the scene that the model was trained on; unused ones held no data."""
+    """A band of the scene that the model was trained on; unused ones held no data.
+
+    `date`, as in ISO 8601, is that of a band of a series.
+    """
 
     name: str
     wavelength_nm: float | None
     fwhm_nm: float | None
     used: bool
+    date: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class Card:
 
     def check_bands(self, bands: Sequence[Band], place: str) -> None:
         """Raise InputError where the `bands` of the scene at `place` are not those of the training."""
+        self._check_dates(bands, place)
         if len(bands) != len(self.bands):
             raise InputError(
                 f"{place} has {len(bands)} bands, the model was trained on {len(self.bands)}; "
@@ -107,9 +113,24 @@ class Card:
                     f"{trained.wavelength_nm:g} nm; put the bands into the order of the training raster."
                 )
 
+    def _check_dates(self, bands: Sequence[Band], place: str) -> None:
+        for number, (here, trained) in enumerate(zip(bands, self.bands), start=1):
+            if trained.date is None or (here.date, here.name) == (trained.date, trained.name):
+                continue
+            theirs = f"'{here.name}' of {here.date}" if here.date else f"'{here.name}' without a date"
+            raise InputError(
+                f"Band {number} of {place} is {theirs}, the model's is '{trained.name}' of {trained.date}; "
+                "choose a series of the dates and channels that the model was trained on."
+            )
+
     def to_dict(self) -> dict:
         """Return the card as JSON-ready values."""
-        return asdict(self)
+        values = asdict(self)
+        for band in values["bands"]:
+            # Models of before bands had dates keep their digests.
+            if band["date"] is None:
+                del band["date"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict) -> Card:

@@ -13,7 +13,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..rasters.errors import InputError
-from .card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION, Card
+from .autoencoder import AUTOENCODERS, build_autoencoder
+from .card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION, SERIES_AUTOENCODER, Card
 from .networks import ARCHITECTURES, PatchNetwork, build
 from .scene_networks import SCENE_ARCHITECTURES, SceneNetwork, build_scene_network
 from .segmentation_networks import (
@@ -30,6 +31,7 @@ _LONGEST_HEADER = 2**32
 _ARCHITECTURES = {
     PIXEL_CLASSIFICATION: (*ARCHITECTURES, *SEGMENTATION_ARCHITECTURES),
     SCENE_CLASSIFICATION: SCENE_ARCHITECTURES,
+    SERIES_AUTOENCODER: tuple(AUTOENCODERS),
 }
 
 Network = PatchNetwork | SceneNetwork | SegmentationNetwork
@@ -39,7 +41,8 @@ Network = PatchNetwork | SceneNetwork | SegmentationNetwork
 class Spectra:
     """Spectra of the training pixels, in the raster's values over the bands that the model reads.
 
-    `mean` (band,), `class_means` (class, band), `background` (n, band): a sample of training spectra.
+    `mean` (band,), `class_means` (class, band), `background` (n, band): a sample of training spectra. An
+    autoencoder has dimensions for classes, whose means are all the same.
     """
 
     mean: Tensor
@@ -161,6 +164,8 @@ def _network(card: Card, tensors: dict[str, Tensor]) -> Network:
 def _build(card: Card) -> Network:
     if card.task == SCENE_CLASSIFICATION:
         return build_scene_network(card.architecture, **card.options)
+    if card.task == SERIES_AUTOENCODER:
+        return build_autoencoder(card.architecture, **card.options)
     if card.architecture in SEGMENTATION_ARCHITECTURES:
         return build_segmentation_network(card.architecture, **card.options)
     return build(card.architecture, **card.options)

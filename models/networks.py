@@ -62,6 +62,22 @@ class SpectraAsRows(nn.Module):
         return x.permute(0, 2, 3, 1).reshape(-1, 1, 1, x.shape[1])
 
 
+class SeriesAsRows(nn.Module):
+    """(n, date * channel, y, x) to (n * y * x, channel, 1, date): every pixel is a sample of its own.
+
+    Bands that lie date by date are a series with its channels last in memory, so that single pixels need
+    no copy.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.permute(0, 2, 3, 1).reshape(-1, 1, x.shape[1] // self.channels, self.channels)
+        return rows.permute(0, 3, 1, 2)
+
+
 class BandsAsDepth(nn.Module):
     """(n, component, y, x) to (n, 1, component, y, x), the input of 3-D convolutions."""
 
