@@ -1,8 +1,8 @@
-"""Names, wavelengths, widths and the good-bands list of a raster's bands, wherever its file keeps them.
+"""Names, wavelengths, widths, dates and good-bands list of a raster's bands, wherever its file keeps them.
 
 Looked for in this order: the ENVI header's lists, items of the band, the band's IMAGERY domain (GDAL
 rounds it to whole nanometres), the band's description; for a virtual raster without any, the same in
-the file that each of its bands comes from.
+the file that each of its bands comes from. Dates: items of the band, its place on a netCDF's axis of time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from .datasets import open_dataset
+from .dates import acquisition_date, netcdf_date
 from .errors import InputError
 
 _NM_PER_UNIT = {
@@ -35,18 +36,29 @@ _VRT_SOURCE_BAND = re.compile(r"<SourceBand>(\d+)</SourceBand>")
 
 @dataclass(frozen=True)
 class Band:
-    """One band of a scene; `good` is False where the file's bad-bands list (bbl) or alpha rules it out."""
+    """One band of a scene; `good` is False where the file's bad-bands list (bbl) or alpha rules it out.
+
+    `date` is ISO text, such as "2017-06-12".
+    """
 
     name: str
     wavelength_nm: float | None = None
     fwhm_nm: float | None = None
     good: bool = True
+    date: str | None = None
 
 
 def describe_band(i: int, band: Band) -> str:
-    """Return what a person reads for band `i` (counted from 0), such as "B42 842 nm"."""
+    """Return what a person reads for band `i` (counted from 0), such as "B42 842 nm".
+
+    The bands of a series are known by their dates: "2017-06-12 VV".
+    """
+    if band.date is not None and band.date in band.name:
+        return band.name
     if band.wavelength_nm is not None:
         return f"B{i + 1} {band.wavelength_nm:.0f} nm"
+    if band.date is not None:
+        return f"{band.date} {band.name}"
     default = f"Band {i + 1}"
     return default if band.name == default else f"B{i + 1} {band.name}"
 
@@ -57,6 +69,12 @@ def read_bands(dataset: rasterio.DatasetReader) -> tuple[Band, ...]:
     if dataset.driver == "VRT" and all(band.wavelength_nm is None for band in bands):
         bands = _with_sources(dataset, bands)
     return tuple(bands)
+
+
+def source_files(dataset: rasterio.DatasetReader) -> list[str]:
+    """Return the file that each band of a virtual raster comes from first, "" for bands of other rasters."""
+    sources = _sources(dataset) if dataset.driver == "VRT" else []
+    return [path for path, _ in sources] if len(sources) == dataset.count else [""] * dataset.count
 
 
 def to_nanometres(value: float | None, units: str | None) -> float | None:
@@ -74,10 +92,12 @@ def _own_bands(dataset: rasterio.DatasetReader) -> list[Band]:
     header = {key.lower(): text for key, text in dataset.tags(ns="ENVI").items()}
     units = header.get("wavelength_units")
     lists = {name: _header_list(header.get(name), dataset.count) for name in ("wavelength", "fwhm", "bbl")}
+    dataset_items = dataset.tags()
     bands = []
     for i in range(dataset.count):
         description = dataset.descriptions[i] or ""
-        items = {key.lower(): text for key, text in dataset.tags(i + 1).items()}
+        band_items = dataset.tags(i + 1)
+        items = {key.lower(): text for key, text in band_items.items()}
         imagery = dataset.tags(i + 1, ns="IMAGERY")
         wavelength, unit = _first_wavelength(lists["wavelength"], units, i, items, imagery, description)
         width = lists["fwhm"][i] if lists["fwhm"] else _number(items.get("fwhm"))
@@ -93,6 +113,7 @@ def _own_bands(dataset: rasterio.DatasetReader) -> list[Band]:
                 wavelength_nm=to_nanometres(wavelength, unit),
                 fwhm_nm=to_nanometres(width, width_unit),
                 good=flag != 0 and dataset.colorinterp[i] != ColorInterp.alpha,
+                date=acquisition_date({**items, **imagery}) or netcdf_date(dataset_items, band_items)[0],
             )
         )
     return bands
@@ -124,24 +145,32 @@ def _first_wavelength(
 
 def _with_sources(dataset: rasterio.DatasetReader, bands: list[Band]) -> list[Band]:
     """Fill in wavelengths from the file and band that each band of a virtual raster comes from first."""
-    folder = os.path.dirname(os.path.abspath(dataset.name))
     known: dict[str, list[Band]] = {}
     filled = []
-    texts = _VRT_BAND.findall(dataset.tags(ns="xml:VRT").get("xml:VRT", ""))
-    for band, text in zip(bands, texts):
-        file, number = _VRT_FILE.search(text), _VRT_SOURCE_BAND.search(text)
-        if file and number:
-            path = html.unescape(file[2])
-            path = os.path.join(folder, path) if file[1] == "1" else path
+    for band, (path, number) in zip(bands, _sources(dataset)):
+        if path:
             if path not in known:
                 known[path] = _bands_of_file(path)
-            index = int(number[1]) - 1
-            if index < len(known[path]):
-                source = known[path][index]
+            if number <= len(known[path]):
+                source = known[path][number - 1]
                 unnamed = re.fullmatch(r"Band \d+", band.name) and not re.fullmatch(r"Band \d+", source.name)
-                band = replace(source, name=source.name if unnamed else band.name)
+                name = source.name if unnamed else band.name
+                band = replace(source, name=name, date=band.date or source.date)
         filled.append(band)
     return filled if len(filled) == len(bands) else bands
+
+
+def _sources(dataset: rasterio.DatasetReader) -> list[tuple[str, int]]:
+    """Return the first file and its band (from 1) behind each band of a virtual raster, ("", 0) for none."""
+    folder = os.path.dirname(os.path.abspath(dataset.name))
+    sources = []
+    for text in _VRT_BAND.findall(dataset.tags(ns="xml:VRT").get("xml:VRT", "")):
+        file, number = _VRT_FILE.search(text), _VRT_SOURCE_BAND.search(text)
+        path = html.unescape(file[2]) if file and number else ""
+        if file and file[1] == "1":
+            path = os.path.join(folder, path) if path else ""
+        sources.append((path, int(number[1]) if path and number else 0))
+    return sources
 
 
 def _bands_of_file(path: str) -> list[Band]:

@@ -31,7 +31,7 @@ class RasterWriter:
     is an InputError that names the folder. The same data written in the same order give the same bytes.
     One thread may write at a time.
 
-    `bands` are the bands that the output's bands stand for: they give wavelengths and, where
+    `bands` are the bands that the output's bands stand for: they give wavelengths, dates and, where
     `descriptions` is None, descriptions. `class_names` and `class_colours` describe values from 1 on of
     a raster of classes, 0 being no class. `block` is the side of the file's blocks, a multiple of 16.
     """
@@ -63,7 +63,7 @@ class RasterWriter:
             for i, description in enumerate(descriptions or ()):
                 self._dataset.set_band_description(i + 1, description)
             for i, band in enumerate(bands or ()):
-                _write_wavelength(self._dataset, i + 1, band)
+                _write_band_items(self._dataset, i + 1, band)
             if class_colours:
                 self._dataset.write_colormap(1, {0: (0, 0, 0), **dict(enumerate(class_colours, 1))})
         except (RasterioError, OSError) as error:
@@ -151,7 +151,9 @@ def _create(
         return rasterio.open(path, "w", **profile)
 
 
-def _write_wavelength(dataset: rasterio.io.DatasetWriter, number: int, band: Band) -> None:
+def _write_band_items(dataset: rasterio.io.DatasetWriter, number: int, band: Band) -> None:
+    if band.date is not None:
+        dataset.update_tags(number, date=band.date)
     if band.wavelength_nm is None:
         return
     items = {"wavelength": f"{band.wavelength_nm:.10g}", "wavelength_units": "Nanometers"}
