@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
+from torch import Tensor
 
-from ..engine.jobs import TrainClassifierJob, TrainSceneClassifierJob
+from ..engine.jobs import TrainAutoencoderJob, TrainClassifierJob, TrainSceneClassifierJob
+from ..models.autoencoder_training import AutoencoderEpoch
 from ..models.card import Card
+from ..rasters.series import Series
 
 if TYPE_CHECKING:
     from .scene_samples import SceneSamples
@@ -28,21 +31,39 @@ def training_report(job: TrainClassifierJob, card: Card, trials: list[Trial], re
         )
         for trial in trials
     ]
-    return _page("training_report.html", job=job, card=card, trials=trials, record=record, curves=curves)
+    return page("training_report.html", job=job, card=card, trials=trials, record=record, curves=curves)
 
 
 def scene_training_report(
     job: TrainSceneClassifierJob, samples: SceneSamples, trials: list[SceneTrial], record: dict
 ) -> str:
     """Return the report of scene classifiers as one HTML page without scripts or outside files."""
-    return _page(
+    return page(
         "scene_training_report.html", job=job, samples=samples, trials=trials, record=record,
         curves=[_curves(training=trial.losses) for trial in trials],
         unit="" if job.values == "as_is" else " dB",
     )  # fmt: skip
 
 
-def _page(template: str, **values: object) -> str:
+def autoencoder_report(
+    job: TrainAutoencoderJob, card: Card, series: Series, history: list[AutoencoderEpoch],
+    errors: Mapping[str, Tensor], counts: Mapping[str, int], record: dict,
+) -> str:  # fmt: skip
+    """Return the report of an autoencoder as one HTML page without scripts or outside files."""
+    known = job.values != "as_is"
+    return page(
+        "autoencoder_report.html", job=job, card=card, series=series, history=history, counts=counts,
+        record=record, errors={part: values.tolist() for part, values in errors.items()},
+        unit=" (dB)" if known else "", unit_squared=" (dB²)" if known else "",
+        curves=_curves(
+            training=[epoch.loss for epoch in history],
+            validation=[epoch.validation_loss for epoch in history],
+        ),
+    )  # fmt: skip
+
+
+def page(template: str, **values: object) -> str:
+    """Return a template of the resources filled in."""
     templates = Environment(
         loader=PackageLoader(__package__.partition(".")[0], "resources"), autoescape=select_autoescape()
     )

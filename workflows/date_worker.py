@@ -1,0 +1,115 @@
+"""Explaining the tiles of a series: which dates made each pixel's embedding."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from rasterio.windows import Window
+from torch import Tensor
+
+from ..engine.series_jobs import GradSlamJob
+from ..explainers.date_dependence import anomaly
+from ..explainers.grad_slam import GradSlam, importance
+from ..models.autoencoder import Autoencoder
+from ..models.files import Model
+from ..rasters.series import Series
+from .context import Context
+from .date_directions import Directions
+
+# Share of the memory budget that the activations of a batch may take.
+_BATCH_SHARE = 8
+
+
+class DateResult(NamedTuple):
+    """What a tile's pixels with data give; they are at `rows` and `cols` of the tile, n of them.
+
+    `values` (n, date * channel), NaN where not observed. `importance` and `signed` (direction, n, date), and
+    `combined` (n, date), NaN at dates with no channel observed. `shares` (n, channel). `anomaly` (n,):
+    mean squared error of the reconstruction in deviations of the channels, and `anomaly_dates` (n, date) what
+    each date adds to it; `anomaly_residual` (n,). None where they are not wanted.
+    """
+
+    rows: np.ndarray
+    cols: np.ndarray
+    values: np.ndarray
+    importance: np.ndarray
+    signed: np.ndarray
+    combined: np.ndarray
+    shares: np.ndarray
+    anomaly: np.ndarray | None
+    anomaly_dates: np.ndarray | None
+    anomaly_residual: np.ndarray | None
+
+
+class DateWorker:
+    """Explains one tile after the other; `total` pixels in all, for the progress."""
+
+    def __init__(
+        self, job: GradSlamJob, context: Context, series: Series, model: Model, directions: Directions,
+        total: int, device: str,
+    ) -> None:  # fmt: skip
+        self._job, self._context, self._series = job, context, series
+        self._directions, self._device = directions, device
+        self._network = cast(Autoencoder, model.network.to(device))
+        self._start = model.spectra.mean.to(device)
+        memory = job.memory_mb * 2**20 // _BATCH_SHARE
+        self._grad_slam = GradSlam(self._network, job.variant, job.layers, memory)
+        self._done, self._total = 0, total
+
+    def explain(self, tile: Window) -> DateResult:
+        """Return the maps of a tile."""
+        self._context.check()
+        values, observed = self._series.read_observed(tile)
+        valid = np.isfinite(values).all(0)
+        self._tick(int((~valid).sum()))
+        rows, cols = np.nonzero(valid)
+        series, seen = torch.from_numpy(values[:, valid].T.copy()), observed[:, valid].T
+        prepared = self._network.prepare(series.to(self._device))
+        found = self._grad_slam.maps(prepared, self._directions.vectors.to(self._device), self._tick)
+        maps = importance(found.maps, self._job.scaling).cpu()
+        weights = self._directions.weights
+        combined = maps[0] if len(maps) == 1 else torch.einsum("d,dnt->nt", weights, maps.square()).sqrt()
+        channels = found.channel_weights.cpu()
+        totals = channels.sum(2, keepdim=True)
+        shares = torch.where(totals > 0, channels / totals, 1 / channels.shape[2])
+        gaps = torch.from_numpy(~seen.reshape(len(rows), len(self._series.dates), -1).any(2))
+        score, dates, residual = self._anomaly(prepared, seen)
+        return DateResult(
+            rows=rows, cols=cols,
+            values=np.where(seen, series.numpy(), np.nan).astype(np.float32),
+            importance=maps.masked_fill(gaps, float("nan")).numpy(),
+            signed=importance(found.maps, "maxabs").cpu().masked_fill(gaps, float("nan")).numpy(),
+            combined=combined.masked_fill(gaps, float("nan")).numpy(),
+            shares=torch.einsum("d,dnc->nc", weights, shares).numpy(),
+            anomaly=score, anomaly_dates=dates, anomaly_residual=residual,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def _anomaly(
+        self, prepared: Tensor, seen: np.ndarray
+    ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+        observed, network = torch.from_numpy(seen.copy()), self._network
+        if self._job.anomaly_dates:
+            found = anomaly(
+                network, prepared, self._start, self._job.anomaly_steps, observed, self._context.check
+            )
+            dates = found.values.unflatten(1, (len(self._series.dates), -1)).sum(2)
+            return found.score.cpu().numpy(), dates.cpu().numpy(), found.residual.cpu().numpy()
+        if not self._job.anomaly:
+            return None, None, None
+        scores = [torch.empty(0)]
+        size = self._grad_slam.batch_size
+        for part, counted in zip(prepared.split(size), observed.split(size)):
+            self._context.check()
+            errors = network.decoder(network.encode(part)) - network.scaled(part)
+            squares = errors.square().cpu() * counted
+            scores.append(squares.sum(1) / counted.sum(1).clamp_min(1))
+        return torch.cat(scores).numpy(), None, None
+
+    def _tick(self, pixels: int) -> None:
+        self._context.check()
+        self._done += pixels
+        text = f"Explaining, {self._done} of {self._total} pixels done"
+        self._context.progress(0.1 + 0.9 * self._done / self._total, text)

@@ -1,0 +1,174 @@
+"""Series for jobs: opened, cut to what a model was trained on, and read by pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rasterio.windows import Window
+from torch import Tensor
+
+from ..engine.job_base import SeriesSource
+from ..models.card import SERIES_AUTOENCODER, Card
+from ..models.files import Model, load_model
+from ..rasters.errors import InputError
+from ..rasters.series import Series, of_model, open_series
+from ..rasters.tiles import plan_tiles
+from .context import Context
+
+# Pixels are read by blocks of this side.
+_BLOCK = 64
+# A draw takes from so many blocks, and looks at _TRIES times as many where many pixels have no data.
+_BLOCKS, _TRIES = 256, 8
+_SPARE = 4
+
+
+@dataclass(frozen=True)
+class SeriesPixels:
+    """Pixels of a series: places int64 (n,), values float32 (n, band), and which were observed, (n, band)."""
+
+    rows: np.ndarray
+    cols: np.ndarray
+    values: Tensor
+    observed: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: np.ndarray) -> SeriesPixels:
+        index = torch.from_numpy(chosen)
+        return SeriesPixels(self.rows[chosen], self.cols[chosen], self.values[index], self.observed[index])
+
+
+def open_source(source: SeriesSource, context: Context, values: str, calibration: float) -> Series:
+    """Open the series that `source` names, and say what was noticed; InputError where it is none."""
+    series = open_series(
+        source.paths, dates=source.dates, layer_dates=source.layer_dates, date_pattern=source.date_pattern,
+        channels=source.channels, start=source.start, end=source.end, values=values, calibration=calibration,
+    )  # fmt: skip
+    for note in series.notes:
+        context.log(note)
+    return series
+
+
+def open_series_pair(source: SeriesSource, model_path: str, context: Context) -> tuple[Series, Model]:
+    """Open an autoencoder, and of a series the dates and channels that it reads, in its unit.
+
+    Raises InputError where the model is of another kind, or the series lacks a date or a channel.
+    """
+    model = load_model(model_path, SERIES_AUTOENCODER)
+    card = model.card
+    series = open_source(source, context, card.training["values"], card.training["calibration"])
+    series = of_model(series, card_dates(card), card_channels(card))
+    card.check_bands(series.bands, series.path)
+    return series, model
+
+
+def card_dates(card: Card) -> list[str]:
+    """Return the dates of a series' model, in order."""
+    return list(dict.fromkeys(band.date for band in card.bands if band.date))
+
+
+def card_channels(card: Card) -> list[str]:
+    """Return the channels of a series' model, in order."""
+    return list(dict.fromkeys(band.name.removeprefix(f"{band.date} ") for band in card.bands))
+
+
+def unit_of(values: str) -> str:
+    """Return the unit of a series whose stored numbers are `values`, empty where it is not known."""
+    return "" if values == "as_is" else "dB"
+
+
+def read_pixels(
+    series: Series, rows: np.ndarray, cols: np.ndarray, check: Callable[[], None]
+) -> SeriesPixels:
+    """Read single pixels, block by block, in whose order they come; those without data are left out."""
+    blocks = np.stack([rows // _BLOCK, cols // _BLOCK])
+    _, number = np.unique(blocks, axis=1, return_inverse=True)
+    parts = []
+    order = np.argsort(number.reshape(-1), kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(number.reshape(-1)[order])) + 1):
+        if members.size:
+            check()
+            parts.append(_read_block(series, rows[members], cols[members]))
+    return _joined(parts, len(series.bands))
+
+
+def draw_pixels(
+    series: Series, window: Window, count: int, seed: int, check: Callable[[], None],
+    skip: np.ndarray | None = None,
+) -> SeriesPixels:  # fmt: skip
+    """Draw `count` pixels with data evenly over a window, fewer where it has no more.
+
+    `skip` int64 (n,), sorted: row times width plus column of pixels to leave out.
+    Raises InputError where none of the pixels looked at has data.
+    """
+    generator = np.random.default_rng(seed)
+    blocks = _shuffled_blocks(window, count, generator)
+    every = len(blocks) <= _BLOCKS
+    # Blocks that are partly empty give less than their share: where there are no others, all give more.
+    share = -(-count * (_SPARE if every else 1) // min(len(blocks), _BLOCKS))
+    parts: list[SeriesPixels] = []
+    found = 0
+    for block in blocks:
+        if found >= count and not every:
+            break
+        check()
+        height, width = int(block.height), int(block.width)
+        places = np.arange(height * width)
+        rows, cols = places // width + int(block.row_off), places % width + int(block.col_off)
+        if skip is not None:
+            kept = ~np.isin(rows * np.int64(series.grid.width) + cols, skip)
+            rows, cols = rows[kept], cols[kept]
+        pixels = _read_block(series, rows, cols) if rows.size else None
+        if pixels is None or not len(pixels):
+            continue
+        parts.append(pixels[np.sort(generator.permutation(len(pixels))[:share])])
+        found += len(parts[-1])
+    drawn = _joined(parts, len(series.bands))
+    if not len(drawn):
+        raise InputError(
+            f"No pixel of {series.path} has two or more dates with data in every channel where it was looked "
+            "at; choose another extent, or other channels."
+        )
+    return drawn[np.sort(generator.permutation(len(drawn))[:count])]
+
+
+def _shuffled_blocks(window: Window, count: int, generator: np.random.Generator) -> list[Window]:
+    """Return blocks of a window in random order: all of a small one, enough to try of a large one."""
+    across, down = -(-int(window.width) // _BLOCK), -(-int(window.height) // _BLOCK)
+    if across * down <= _BLOCKS * _TRIES:
+        blocks = list(plan_tiles(window, _BLOCK))
+        return [blocks[i] for i in generator.permutation(len(blocks))]
+    places = np.unique(generator.integers(0, across * down, _BLOCKS * _TRIES))
+    chosen = []
+    for place in generator.permutation(places):
+        top, left = int(place) // across * _BLOCK, int(place) % across * _BLOCK
+        height, width = min(_BLOCK, int(window.height) - top), min(_BLOCK, int(window.width) - left)
+        chosen.append(Window(window.col_off + left, window.row_off + top, width, height))
+    return chosen
+
+
+def _read_block(series: Series, rows: np.ndarray, cols: np.ndarray) -> SeriesPixels:
+    top, left = int(rows.min()), int(cols.min())
+    box = Window(left, top, int(cols.max()) - left + 1, int(rows.max()) - top + 1)
+    values, observed = series.read_observed(box)
+    values, observed = values[:, rows - top, cols - left].T, observed[:, rows - top, cols - left].T
+    valid = np.isfinite(values).all(1)
+    return SeriesPixels(
+        rows[valid], cols[valid],
+        torch.from_numpy(np.ascontiguousarray(values[valid])),
+        torch.from_numpy(np.ascontiguousarray(observed[valid])),
+    )  # fmt: skip
+
+
+def _joined(parts: list[SeriesPixels], bands: int) -> SeriesPixels:
+    nothing = np.empty(0, np.int64)
+    empty = SeriesPixels(nothing, nothing, torch.empty(0, bands), torch.empty(0, bands, dtype=torch.bool))
+    every = [empty, *parts]
+    return SeriesPixels(
+        np.concatenate([part.rows for part in every]), np.concatenate([part.cols for part in every]),
+        torch.cat([part.values for part in every]), torch.cat([part.observed for part in every]),
+    )  # fmt: skip
