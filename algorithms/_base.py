@@ -52,6 +52,7 @@ class ExplanationAlgorithm(QgsProcessingAlgorithm):
             "setup": tr("Set-up"),
             "classification": tr("Classification"),
             "explanation": tr("Explanation"),
+            "series": tr("Time series"),
         }[self.GROUP]
 
     def icon(self) -> QIcon:

@@ -18,7 +18,7 @@ MENU = "Explanation Layers"
 # The steps of an analyst, in their order.
 _ENTRIES = (
     "trainclassifier", "trainsceneclassifier", "classify", "attribution", "evaluateexplainers",
-    "segmentationcontributions", "setupengine",
+    "segmentationcontributions", "trainautoencoder", "clusterseries", "gradslam", "setupengine",
 )  # fmt: skip
 
 

@@ -11,10 +11,13 @@ from qgis.PyQt.QtGui import QIcon
 from ..algorithms import _settings
 from ..algorithms.attribution import Attribution
 from ..algorithms.classify import Classify
+from ..algorithms.cluster_series import ClusterSeries
 from ..algorithms.demo_data import DemoData
 from ..algorithms.evaluate_explainers import EvaluateExplainers
+from ..algorithms.grad_slam import GradSlam
 from ..algorithms.segmentation_contributions import SegmentationContributions
 from ..algorithms.setup_engine import SetupEngine
+from ..algorithms.train_autoencoder import TrainAutoencoder
 from ..algorithms.train_classifier import TrainClassifier
 from ..algorithms.train_scene_classifier import TrainSceneClassifier
 
@@ -22,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ICON = str(ROOT / "resources" / "icons" / "explain.svg")
 ALGORITHMS = (
     SetupEngine, DemoData, TrainClassifier, TrainSceneClassifier, Classify, Attribution, EvaluateExplainers,
-    SegmentationContributions,
+    SegmentationContributions, TrainAutoencoder, ClusterSeries, GradSlam,
 )  # fmt: skip
 
 
