@@ -46,6 +46,7 @@ from ._parameters import (
     whole,
     words,
 )
+from ._series import SeriesLayers, series_dates, series_inputs
 from ._spectrum import read_spectrum
 from ._text import tr
 
@@ -124,8 +125,10 @@ class Attribution(ChipAlgorithm):
 
     def _inputs(self) -> list:
         return [
-            scene(tr("Raster to explain, with the bands that the model was trained with. Either this or "
-                     "PATCHES."), optional=True),
+            scene(tr("Raster to explain, with the bands that the model was trained with. Either this, "
+                     "SERIES or PATCHES."), optional=True),
+            *series_inputs(trained=True),
+            *series_dates(),
             folder("PATCHES", tr("Folder of chips"),
                    tr("For scene classifiers: folder of rasters, or of a sub-folder of rasters for each "
                       "class, to explain chip by chip.")),
@@ -176,7 +179,8 @@ class Attribution(ChipAlgorithm):
                   tr("Side of the square that occlusion replaces; 0: bands are replaced over the whole "
                      "patch."), True),
             whole("OCCLUSION_BANDS", tr("Occlusion bands"), Job.occlusion_bands, 0, 9999,
-                  tr("Neighbouring bands that occlusion replaces together; 0: all bands."), True),
+                  tr("Neighbouring bands, of a series dates, that occlusion replaces together; 0: all."),
+                  True),
             whole("OCCLUSION_STRIDE", tr("Occlusion stride"), Job.occlusion_stride, 0, 9999,
                   tr("Bands, and pixels, between one replacement and the next; 0: as wide as what is "
                      "replaced."), True),
@@ -224,7 +228,11 @@ class Attribution(ChipAlgorithm):
     ) -> bool:
         self.mask = self.parameterAsSource(parameters, "MASK", context)
         self._regions = LabelSource(self, "REGIONS", "REGION_FIELD", parameters, context)
-        return super().prepareAlgorithm(parameters, context, feedback)
+        self.layers = SeriesLayers(self, parameters, context)
+        prepared = super().prepareAlgorithm(parameters, context, feedback)
+        if self.layers.given() and is_empty(parameters.get("INPUT")):
+            self._raster = self.layers.first()
+        return prepared
 
     def job(
         self,
@@ -283,9 +291,15 @@ class Attribution(ChipAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Return the job fields that say what is explained: a folder of chips, or a raster or parts of it."""
-        self.take_patches(
-            parameters, context, tr("Give either INPUT, a raster to explain, or PATCHES, a folder of chips.")
+        choice_text = tr(
+            "Give one of INPUT, a raster to explain, SERIES, rasters with dates, or PATCHES, a folder of "
+            "chips."
         )
+        if self.layers.given():
+            if not (is_empty(parameters.get("INPUT")) and is_empty(parameters.get("PATCHES"))):
+                raise QgsProcessingException(choice_text)
+        else:
+            self.take_patches(parameters, context, choice_text)
         if self.patches:
             for name in ("EXTENT", "MASK"):
                 self.warn_unused(name, "PATCHES", parameters, feedback)
@@ -302,8 +316,10 @@ class Attribution(ChipAlgorithm):
             mask = export_features(
                 self.mask, self.raster, context, feedback, label if label >= 0 else None, keep_unlabelled=True
             )
+        series = self.layers.source(parameters, context, feedback) if self.layers.given() else None
         return {
-            "scene": self.scene(context, feedback),
+            "scene": None if series else self.scene(context, feedback),
+            "series": series,
             "extent": self.extent(parameters, context),
             "mask_features": mask,
         }

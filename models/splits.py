@@ -86,8 +86,8 @@ def parcel_split(
     few = [name for name, number in zip(names, (counts > 0).sum(0)) if number < 2]
     if few:
         raise InputError(
-            f"Class '{few[0]}' lies in one parcel only, so that it can't be trained and tested; label more "
-            "of its parcels, or leave the class out."
+            f"Class '{few[0]}' lies in fewer than two parcels, so that it can't be trained and tested; label "
+            "more of its parcels, or leave the class out."
         )
     test_parcels = _choose_test_blocks(counts, test_share, np.random.default_rng(seed))
     if test_parcels is None:

@@ -8,6 +8,8 @@ from scipy.sparse.csgraph import connected_components
 
 from .labels import LabelledPixels
 
+_STRIPS = 4
+
 
 def parcels_of(labels: LabelledPixels, width: int) -> np.ndarray:
     """Return int64 (n,): the parcel of each labelled pixel, numbered from 0 in the order of pixels.
@@ -34,3 +36,22 @@ def parcels_of(labels: LabelledPixels, width: int) -> np.ndarray:
     order = np.empty(len(seen), dtype=np.int64)
     order[np.argsort(seen)] = np.arange(len(seen))
     return order[numbers.reshape(-1)]
+
+
+def with_only_ones_cut(labels: LabelledPixels, parcels: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Cut the parcel of a class that has no other into strips, so that some can train and some test.
+
+    A parcel is cut across its longer side into four of as many pixels. Returns the parcels, numbered from 0,
+    and the classes that were cut.
+    """
+    cut, classes = parcels.copy(), []
+    for number in range(len(labels.names)):
+        members = np.flatnonzero(labels.classes == number)
+        if len(np.unique(parcels[members])) > 1:
+            continue
+        rows, cols = labels.rows[members], labels.cols[members]
+        along = rows if np.ptp(rows) > np.ptp(cols) else cols
+        rank = np.argsort(np.argsort(along, kind="stable"), kind="stable")
+        cut[members] = parcels.max() + 1 + number * _STRIPS + rank * _STRIPS // len(members)
+        classes.append(number)
+    return np.unique(cut, return_inverse=True)[1].reshape(-1), classes

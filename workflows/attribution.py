@@ -16,6 +16,7 @@ from ..rasters.errors import InputError
 from ..rasters.labels import window_of_features
 from ..rasters.outputs import Outputs, check_space
 from ..rasters.scene import Scene
+from ..rasters.series import Series
 from .attribution_outputs import AttributionWriters, Summary, saliency_bands
 from .attribution_sums import summarise_sums
 from .attribution_worker import AttributionWorker
@@ -28,6 +29,7 @@ from .devices import resolve_device, workers
 from .explainer_options import options_of
 from .fitting import check_has_data, no_data, open_pair
 from .record import lineage_tags, run_record, stage_records, with_records
+from .series_reading import open_series_pair
 from .targets import Target, baseline_spectrum, model_units
 from .tiling import map_tiles, tile_count, tile_side, within
 
@@ -37,8 +39,12 @@ _COPIES = 5
 
 def explain(job: AttributionJob, context: Context) -> dict:
     """Explain what `job` asks for and summarise it per class and band."""
-    if bool(job.scene) == bool(job.patches):
-        raise InputError("What is explained is either the raster INPUT or the chips in PATCHES; give one.")
+    if sum(map(bool, (job.scene, job.series, job.patches))) != 1:
+        raise InputError(
+            "What is explained is the raster INPUT, the rasters SERIES or the chips in PATCHES; give one."
+        )
+    if job.series:
+        return _explain_pixels(job, context, *open_series_pair(job.series, job.model, context))
     tasks = (PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION)
     if not job.scene:
         model = load_model(job.model, *tasks)
@@ -67,7 +73,8 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
         )
     dense = isinstance(explainer, Dense)
     parts, divider = divided(job, context, scene, model, explainer, baseline)
-    with Outputs(context.job_id, with_records(job.output_paths()), _inputs(job)) as outputs:
+    inputs = _inputs(job, scene)
+    with Outputs(context.job_id, with_records(job.output_paths()), inputs) as outputs:
         grid = scene.grid.sub(window)
         pixels = grid.width * grid.height
         bands = {"attribution": len(parts.bands), "saliency": len(saliency_bands(dense))}
@@ -114,8 +121,9 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
     }
 
 
-def _inputs(job: AttributionJob) -> list[str]:
-    return [path for path in (job.scene, job.model, job.region_features, job.region_raster) if path]
+def _inputs(job: AttributionJob, scene: Scene) -> list[str]:
+    scenes = scene.paths if isinstance(scene, Series) else (scene.path,)
+    return [path for path in (*scenes, job.model, job.region_features, job.region_raster) if path]
 
 
 def _window(job: AttributionJob, scene: Scene) -> Window:

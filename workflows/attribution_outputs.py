@@ -12,6 +12,7 @@ from ..engine.jobs import AttributionJob
 from ..explainers.base import Explainer
 from ..explainers.dense import Dense
 from ..models.card import Card
+from ..rasters.date_styles import write_signed_date_series_qml
 from ..rasters.outputs import Outputs
 from ..rasters.scene import Grid
 from ..rasters.styles import qml_path, write_diverging_qml
@@ -62,7 +63,7 @@ class AttributionWriters:
         """Write a tile; bands that the model does not read are nodata."""
         if self._attribution:
             every = np.full((len(self._parts.bands), *result.residual.shape), np.nan, dtype=np.float32)
-            every[list(self._parts.places)] = result.values
+            every[list(self._parts.places)] = result.of_ground
             self._attribution.write(window, every)
         if self._saliency:
             self._saliency.write(window, saliency_of(result))
@@ -71,7 +72,12 @@ class AttributionWriters:
         """Write styles that show the band of largest mean absolute attribution, and the signed sum."""
         band, limit, sum_limit = summary.style()
         if self._job.attribution:
-            write_diverging_qml(self._outputs.stage(qml_path(self._job.attribution)), band + 1, limit)
+            target = self._outputs.stage(qml_path(self._job.attribution))
+            dates = list(dict.fromkeys(part.date for part in self._parts.bands if part.date))
+            if dates:
+                write_signed_date_series_qml(target, dates, limit, len(self._parts.bands) // len(dates))
+            else:
+                write_diverging_qml(target, band + 1, limit)
         if self._job.saliency:
             write_diverging_qml(self._outputs.stage(qml_path(self._job.saliency)), 2, sum_limit)
 
@@ -105,7 +111,7 @@ class Summary:
         """Add a tile at its place on the scene."""
         rows, cols = np.nonzero(result.predicted >= 0)
         keys = self.keys(rows, cols, tile)
-        self._bands.add(result.predicted[rows, cols], result.values[:, rows, cols].T, keys)
+        self._bands.add(result.predicted[rows, cols], result.of_ground[:, rows, cols].T, keys)
         self._saliency.add(np.zeros(len(rows), np.int64), saliency_of(result)[:, rows, cols].T, keys)
         self.pixels += len(rows)
         self._evaluations += result.evaluations

@@ -18,6 +18,7 @@ from ..models.files import Model
 from ..models.networks import PatchNetwork
 from ..rasters.labels import mask_of_features
 from ..rasters.scene import Scene
+from ..rasters.series import Series
 from .classify import class_logits
 from .context import Context
 from .targets import Target
@@ -36,7 +37,8 @@ class TileResult(NamedTuple):
 
     `evaluations` of all its pixels together. `reference` and `padding` are there where the values, with
     these two, are to be the output itself; `error` (part, y, x), the values' standard error, where they are
-    sampled.
+    sampled. `gaps` bool (part, y, x): values of a series that were filled in, so that what they contributed
+    is not the ground's.
     """
 
     values: np.ndarray
@@ -48,6 +50,12 @@ class TileResult(NamedTuple):
     reference: np.ndarray | None = None
     padding: np.ndarray | None = None
     error: np.ndarray | None = None
+    gaps: np.ndarray | None = None
+
+    @property
+    def of_ground(self) -> np.ndarray:
+        """The values, NaN where there are gaps."""
+        return self.values if self.gaps is None else np.where(self.gaps, np.float32(np.nan), self.values)
 
 
 class TileSums(NamedTuple):
@@ -97,7 +105,7 @@ class AttributionWorker:
         def explain_strip(rows: slice, part: Tensor) -> tuple[TileAttribution, Tensor, Tensor]:
             logits, weights = self._logits(part)
             found = self._explainer.attribute_tile(part, self._baseline, weights, wanted[rows], self._tick)
-            return found, logits.argmax(0).cpu(), (logits * weights).sum(0).cpu() - found.reference
+            return found, self._target.groups(logits).cpu(), (logits * weights).sum(0).cpu() - found.reference
 
         strips = self._over_strips(explain_strip, values, len(valid))
         found, predicted, differences = zip(*strips)
@@ -110,6 +118,7 @@ class AttributionWorker:
             residual=(difference - sums.sum(0)).numpy(),
             settled=(torch.cat([strip.settled for strip in found]) | ~wanted).numpy(),
             evaluations=sum(strip.evaluations for strip in found),
+            gaps=~self._scene.read_observed(tile)[1] if isinstance(self._scene, Series) else None,
         )
 
     def sums(self, tile: Window) -> TileSums:

@@ -9,7 +9,12 @@ import numpy as np
 from rasterio.windows import Window
 
 from ..engine.series_jobs import GradSlamJob
-from ..rasters.date_styles import write_date_classes_qml, write_date_series_qml, write_signed_date_series_qml
+from ..rasters.date_styles import (
+    date_colours,
+    write_date_classes_qml,
+    write_date_series_qml,
+    write_signed_date_series_qml,
+)
 from ..rasters.outputs import Outputs, check_space
 from ..rasters.scene import Grid
 from ..rasters.series import Series
@@ -60,7 +65,8 @@ class DateWriters:
             self._top = stack.enter_context(
                 RasterWriter(
                     outputs.stage(job.top_date), grid, 1, class_dtype(len(dates)), 0,
-                    descriptions=["most important date"], tags=tags, class_names=series.dates, block=BLOCK,
+                    descriptions=["most important date"], tags=tags, class_names=series.dates,
+                    class_colours=date_colours(series.dates), block=BLOCK,
                 )
             )  # fmt: skip
         self._anomalies = np.zeros(len(_BINS) - 1, dtype=np.int64)

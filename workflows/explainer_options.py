@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..engine.jobs import AttributionJob
 from ..explainers.base import Options
 from ..explainers.registry import CHIP_EXPLAINERS
+from ..models.autoencoder import Autoencoder
 from ..models.files import Model
 from ..models.scene_networks import STAGES, SceneNetwork
 from ..rasters.errors import InputError
@@ -28,11 +29,13 @@ def options_of(job: AttributionJob, model: Model) -> Options:
         raise InputError(f"The tolerance can't be {job.tolerance}; choose a fraction above 0, such as 0.01.")
     if job.layer not in STAGES:
         raise InputError(f"There is no layer '{job.layer}'; choose one of {', '.join(STAGES)}.")
+    # Of a series, occlusion replaces dates, all channels of each.
+    channels = model.network.channels if isinstance(model.network, Autoencoder) else 1
     background = model.network.prepare(model.spectra.background[:, :, None, None])[:, :, 0, 0]
     return Options(
         steps=job.steps, max_steps=job.max_steps, tolerance=job.tolerance, samples=job.samples, seed=job.seed,
-        occlusion_window=job.occlusion_window, occlusion_bands=job.occlusion_bands,
-        occlusion_stride=job.occlusion_stride, layer=job.layer, background=background,
+        occlusion_window=job.occlusion_window, occlusion_bands=job.occlusion_bands * channels,
+        occlusion_stride=job.occlusion_stride * channels, layer=job.layer, background=background,
         memory=memory_of_batch(job.memory_mb),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from ..engine.series_jobs import SeriesJob
 from ..models.splits import Split, parcel_split
 from ..rasters.errors import InputError
 from ..rasters.labels import LabelledPixels, read_label_features, read_label_raster
-from ..rasters.parcels import parcels_of
+from ..rasters.parcels import parcels_of, with_only_ones_cut
 from ..rasters.scene import Grid
 from .context import Context
 
@@ -63,7 +63,14 @@ def read_series_labels(job: SeriesJob, grid: Grid, context: Context) -> SeriesLa
         return None
     for warning in labels.warnings:
         context.warn(warning)
-    return SeriesLabels(labels, parcels_of(labels, grid.width), grid.width)
+    parcels, cut = with_only_ones_cut(labels, parcels_of(labels, grid.width))
+    if cut:
+        names = ", ".join(labels.names[number] for number in cut)
+        context.warn(
+            f"One parcel only has the class {names}: strips of it train and others test, which flatters the "
+            "accuracy. Label more parcels."
+        )
+    return SeriesLabels(labels, parcels, grid.width)
 
 
 def label_paths(job: SeriesJob) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..engine.jobs import TargetedJob
-from ..models.card import SCENE_CLASSIFICATION, Card
+from ..models.card import SCENE_CLASSIFICATION, SERIES_AUTOENCODER, Card
 from ..models.files import Model
 from ..rasters.errors import InputError
 
@@ -25,6 +25,12 @@ class Target:
     def __init__(self, job: TargetedJob, card: Card) -> None:
         if job.target not in TARGETS:
             raise InputError(f"There is no target '{job.target}'; choose one of {', '.join(TARGETS)}.")
+        self._embeds = card.task == SERIES_AUTOENCODER
+        if self._embeds and (job.target == "predicted" or not job.class_name):
+            raise InputError(
+                "An autoencoder predicts no class: choose TARGET class, and as CLASS a dimension of its "
+                f"embedding, one of {', '.join(card.class_names)}."
+            )
         if job.target == "class" and not job.class_name:
             raise InputError(
                 f"The target 'class' needs a class; choose one of {', '.join(card.class_names)}."
@@ -50,6 +56,10 @@ class Target:
             weights = weights - _one_hot(self._plane(others, self._contrast), len(logits))
         return weights
 
+    def groups(self, logits: Tensor) -> Tensor:
+        """Return what pixels are summarised by, int64 (y, x): their predicted class, or the dimension."""
+        return self._plane(logits, self._class if self._embeds else None)
+
     @staticmethod
     def _plane(logits: Tensor, chosen: int | None) -> Tensor:
         return (
@@ -70,6 +80,8 @@ def baseline_values(
     Raises InputError where a class or a spectrum is missing or does not fit.
     """
     card = model.card
+    if name == "class_mean" and card.task == SERIES_AUTOENCODER:
+        raise InputError("An autoencoder knows no classes; choose BASELINE mean, zero or spectrum.")
     if name == "zero":
         if card.task == SCENE_CLASSIFICATION:
             return torch.zeros_like(model.spectra.mean)  # after clipping: the lower limit

@@ -133,7 +133,8 @@ def _held_out(
     if len(pixels) < _FEWEST or not held_out.any():
         raise InputError(
             f"Only {len(pixels)} pixel(s) with data are there to train on, in {len(groups)} place(s) that "
-            f"lie apart; {_FEWEST} or more in two or more places are needed. Choose a larger extent or sample."
+            f"lie apart; {_FEWEST} or more in two or more places are needed. Choose a larger extent or "
+            "sample."
         )
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 

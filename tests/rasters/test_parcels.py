@@ -7,7 +7,7 @@ from explanation_layers.models.splits import parcel_split
 from explanation_layers.rasters.errors import InputError
 from explanation_layers.rasters.grid import Grid
 from explanation_layers.rasters.labels import LabelledPixels, read_label_features
-from explanation_layers.rasters.parcels import parcels_of
+from explanation_layers.rasters.parcels import parcels_of, with_only_ones_cut
 
 
 def labelled(picture, parcels=None):
@@ -59,5 +59,13 @@ def test_no_parcel_is_on_both_sides_and_every_class_is():
 
 
 def test_a_class_of_one_parcel_is_named():
-    with pytest.raises(InputError, match="'beet' lies in one parcel only"):
+    with pytest.raises(InputError, match="'beet' lies in fewer than two parcels"):
         parcel_split(np.array([0, 1, 2]), np.array([0, 0, 1]), ("wheat", "beet"), 0.3, 0)
+
+
+def test_the_only_parcel_of_a_class_is_cut_across_its_longer_side():
+    labels, width = labelled([[1, 1, 1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 0, 0], [2, 0, 2, 0, 0, 0, 0, 0]])
+    parcels, cut = with_only_ones_cut(labels, parcels_of(labels, width))
+    assert cut == [0]
+    assert len(np.unique(parcels)) == 6 and len(set(parcels[8:].tolist())) == 2
+    assert [np.count_nonzero(parcels == parcels[i]) for i in (0, 2, 4, 6)] == [2, 2, 2, 2]
