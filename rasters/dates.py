@@ -34,9 +34,9 @@ _DIRECTIVES = {
 }  # fmt: skip
 # What producers call the time of acquisition, in upper case and with "_" for other signs.
 _ACQUIRED = re.compile(
-    r"ACQUI|(^|_)ACQ(_|$)|SENSING|COVERAGE_START|PRODUCT_START|START_?(TIME|DATE)|(^|_)(DATE|TIME|DATETIME)$"
+    r"ACQUI|(^|_)ACQ(_|$)|SENSING|COVERAGE_START|PRODUCT_START|START_?(TIME|DATE)|^(DATE|TIME|DATETIME)$"
 )
-_NOT_ACQUIRED = re.compile(r"STOP|END|PROCESS|CREAT|PRODUCTION|GENERATION|TIFFTAG")
+_NOT_ACQUIRED = re.compile(r"STOP|(^|_)END|PROCESS|CREAT|PRODUCTION|GENERATION|TIFFTAG")
 _CF_UNITS = re.compile(
     r"(second|minute|hour|day|week)s?\s+since\s+(\S+)(?:[T\s]+(\d\d?):(\d\d))?", re.IGNORECASE
 )
@@ -129,7 +129,7 @@ def _found_by_pattern(text: str, pattern: str) -> Iterator[tuple[str, str]]:
                 moment = datetime.strptime(found[1], pattern)
             except ValueError:
                 continue
-            if moment.year in _YEARS:
+            if moment.year in _YEARS and moment.strftime(pattern).lower() == found[1].lower():
                 dates.append((moment.strftime("%Y-%m-%d"), found[1]))
         if dates:
             yield from dates
@@ -139,7 +139,12 @@ def _found_by_pattern(text: str, pattern: str) -> Iterator[tuple[str, str]]:
 def _as_regex(pattern: str) -> str:
     directives = re.findall("%(.)", pattern)
     unknown = [f"%{name}" for name in directives if name not in _DIRECTIVES]
-    if unknown or not {"Y", "y"} & set(directives) or not {"m", "b", "B", "j"} & set(directives):
+    if (
+        unknown
+        or pattern.count("%") != len(directives)
+        or not {"Y", "y"} & set(directives)
+        or not {"m", "b", "B", "j"} & set(directives)
+    ):
         raise InputError(
             f"The date pattern '{pattern}' does not say where year, month and day are; write it with %Y, %m "
             "and %d (or %j, the day of the year), such as %Y%m%d."
@@ -161,7 +166,8 @@ def _date_of(found: re.Match[str]) -> str | None:
             day = datetime(year, month, int(parts["d"]))
     except ValueError:
         return None
-    return day.strftime("%Y-%m-%d")
+    # strptime takes day 366 of any year.
+    return day.strftime("%Y-%m-%d") if day.year == year else None
 
 
 def _since(units: re.Match[str], text: str) -> str | None:

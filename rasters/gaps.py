@@ -27,16 +27,17 @@ def _filled(series: np.ndarray, days: np.ndarray) -> np.ndarray:
     """Return (date, pixel) values without their gaps."""
     count = len(series)
     observed = ~np.isnan(series)
-    steps = np.arange(count)[:, np.newaxis]
+    steps = np.arange(count, dtype=np.int32)[:, np.newaxis]
     before = np.maximum.accumulate(np.where(observed, steps, -1), axis=0)
     after = np.minimum.accumulate(np.where(observed, steps, count)[::-1], axis=0)[::-1]
     before = np.where(before < 0, after, before)
     after = np.where(after == count, before, after)
     # A pixel without any observed date points beyond the ends; it becomes NaN below.
-    before, after = np.minimum(before, count - 1), np.minimum(after, count - 1)
-    span = days[after] - days[before]
-    share = np.where(span > 0, (days[steps] - days[before]) / np.maximum(span, 1), 0)
-    low, high = np.take_along_axis(series, before, axis=0), np.take_along_axis(series, after, axis=0)
-    filled = np.where(observed, series, low + share * (high - low))
+    step, pixel = np.nonzero(~observed)
+    first, second = np.minimum(before[step, pixel], count - 1), np.minimum(after[step, pixel], count - 1)
+    low, high = series[first, pixel], series[second, pixel]
+    share = (days[step] - days[first]) / np.maximum(days[second] - days[first], 1)
+    filled = series.copy()
+    filled[step, pixel] = low + share * (high - low)
     filled[:, observed.sum(axis=0) < 2] = np.nan
-    return filled.astype(series.dtype)
+    return filled

@@ -16,15 +16,14 @@ from .dates import day_number, given_date
 from .errors import InputError, first_of
 from .gaps import fill_gaps
 from .scene import Scene
-from .series_channels import UNNAMED, Arrangement, arrange, unknown_channels
-from .series_dates import datings, no_dates
+from .series_channels import UNNAMED, Arrangement, arrangement, unknown_channels
 from .series_files import Raster, open_rasters, place_of, polarisation
 from .wavelengths import Band
 
 VALUES = ("as_is", "power", "amplitude", "db")
 FLOOR_DB = -50.0
 # Files beyond these are opened anew for each window: systems allow a process some 1,000 open files.
-_KEPT_OPEN = 96
+_KEPT_OPEN = 64
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def open_series(
     from `layer_dates` (per path none, one, or one per band), metadata, band descriptions or file names,
     whichever first dates all bands so that no channel has a date twice. `date_pattern` says how
     descriptions and names hold them, as strptime reads it; empty, usual ways are looked for. `channels`
-    chooses and orders channels (`arrange` says how these are told), `start` and `end`, both inclusive, the
+    chooses and orders channels (`arranged` says how these are told), `start` and `end`, both inclusive, the
     dates. `values` and `calibration` as in `Conversion`.
     Raises InputError where the rasters make no series.
     """
@@ -157,7 +156,7 @@ def open_series(
     if values not in VALUES:
         raise InputError(f"The values '{values}' are not one of {', '.join(VALUES)}.")
     rasters = open_rasters(paths, layer_dates, channels)
-    found = _first_arrangement(rasters, dates, date_pattern)
+    found = arrangement(rasters, dates, date_pattern)
     chosen = _chosen_channels(found, channels, rasters[0].file)
     within = _within(found.dates, start, end)
     places = [found.places.get((date, channel)) for date in within for channel in chosen]
@@ -166,7 +165,7 @@ def open_series(
         within,
         chosen,
         [(p.raster, p.band) if p else None for p in places],
-        _notes(found, within, chosen, dates),
+        _notes(found, within, chosen),
         Conversion(values, calibration),
     )
 
@@ -196,7 +195,7 @@ def of_model(series: Series, dates: Sequence[str], channels: Sequence[str]) -> S
     if [name.lower() for name in names] != [name.lower() for name in channels]:
         notes.append(f"The channel(s) {', '.join(names)} serve as the model's {', '.join(channels)}.")
     elif len(names) < len(series.channels):
-        notes.append(f"Of the channels {', '.join(series.channels)}, the model uses {', '.join(names)}.")
+        notes.append(f"Of {len(series.channels)} channels, the model uses {', '.join(names)}.")
     count = len(series.channels)
     cut = [series._places[series.dates.index(date) * count + place] for date in dates for place in places]
     return _series(series._rasters, list(dates), list(channels), cut, notes, series._conversion)
@@ -233,27 +232,13 @@ def _series(
     )
 
 
-def _first_arrangement(rasters: Sequence[Raster], dates: Sequence[str], date_pattern: str) -> Arrangement:
-    """Return the first dating that makes a series; InputError that says what is wrong where none does."""
-    problems: list[tuple[int, InputError]] = []
-    for dating in datings(rasters, dates, date_pattern):
-        try:
-            return arrange(rasters, dating, date_pattern)
-        except InputError as error:
-            problems.append((len({layer.date for layer in dating.layers}), error))
-    if not problems:
-        raise no_dates(rasters, date_pattern)
-    # One date for all is what processing leaves in metadata: any other source says more.
-    raise max(problems, key=lambda problem: problem[0])[1]
-
-
 def _chosen_channels(found: Arrangement, names: Sequence[str], path: str) -> list[str]:
     if not names:
         return found.channels
     places = {name: place_of(name, found.channels) for name in names}
     if unknown := [name for name, place in places.items() if place is None]:
         raise unknown_channels(unknown, found.channels, path)
-    return [found.channels[place] for place in places.values() if place is not None]
+    return list(dict.fromkeys(found.channels[place] for place in places.values() if place is not None))
 
 
 def _within(dates: Sequence[str], start: str, end: str) -> list[str]:
@@ -268,15 +253,8 @@ def _within(dates: Sequence[str], start: str, end: str) -> list[str]:
     return within
 
 
-def _notes(
-    found: Arrangement, dates: Sequence[str], channels: Sequence[str], given: Sequence[str]
-) -> list[str]:
-    notes = []
-    if not given:
-        span = f"{len(found.dates)} from {found.dates[0]} to {found.dates[-1]}"
-        notes.append(f"The dates were read from {found.source}: {span}.")
-    if not found.in_order:
-        notes.append("The rasters were put into the order of their dates.")
+def _notes(found: Arrangement, dates: Sequence[str], channels: Sequence[str]) -> list[str]:
+    notes = list(found.notes)
     for channel in channels:
         gaps = [date for date in dates if (date, channel) not in found.places]
         if gaps:

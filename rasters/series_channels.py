@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .dates import without_dates
 from .errors import InputError, first_of
-from .series_dates import Dating, Layer
+from .series_dates import Dating, Layer, datings, no_dates
 from .series_files import Raster, polarisation
 
 UNNAMED = "value"
@@ -18,16 +18,44 @@ _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 
 @dataclass(frozen=True)
 class Arrangement:
-    """The bands of a series by date and channel; a pair that no raster holds is not in `places`."""
+    """The bands of a series by date and channel; a pair that no raster holds is not in `places`.
 
-    source: str
+    `notes` are sentences about where the dates are from.
+    """
+
     dates: list[str]
     channels: list[str]
     places: dict[tuple[str, str], Layer]
-    in_order: bool
+    notes: tuple[str, ...]
 
 
-def arrange(rasters: Sequence[Raster], dating: Dating, date_pattern: str) -> Arrangement:
+def arrangement(rasters: Sequence[Raster], dates: Sequence[str], date_pattern: str) -> Arrangement:
+    """Return dates x channels by the first way to date the bands that makes a series (see `datings`).
+
+    Raises InputError that says what is wrong where none does.
+    """
+    problems: list[tuple[int, InputError]] = []
+    found, source = None, ""
+    for dating in datings(rasters, dates, date_pattern):
+        try:
+            other = arranged(rasters, dating, date_pattern)
+        except InputError as error:
+            problems.append((len({layer.date for layer in dating.layers}), error))
+            continue
+        if found is None:
+            found, source = other, dating.source
+        elif dating.source != source:
+            # Metadata may hold dates of processing; whoever looks at the names then wonders.
+            return found if found.dates == other.dates else _with_doubt(found, dating.source, other.dates)
+    if found is not None:
+        return found
+    if not problems:
+        raise no_dates(rasters, date_pattern)
+    # One date for all is what processing leaves in metadata: any other source says more.
+    raise max(problems, key=lambda problem: problem[0])[1]
+
+
+def arranged(rasters: Sequence[Raster], dating: Dating, date_pattern: str) -> Arrangement:
     """Return dated bands as dates x channels.
 
     A band's channel is the first of these that tells apart the bands of one date: its variable of a netCDF
@@ -40,8 +68,9 @@ def arrange(rasters: Sequence[Raster], dating: Dating, date_pattern: str) -> Arr
     dates = sorted({layer.date for layer in layers})
     if len(dates) < 2:
         raise InputError(
-            f"{rasters[0].file} holds one date only ({dates[0]}, by {dating.source}); "
-            "a series needs two or more: add rasters of other dates."
+            f"{rasters[0].file} {'and the other files hold' if len(rasters) > 1 else 'holds'} one date only "
+            f"({dates[0]}, in {dating.source}); a series needs two or more: add rasters of other dates, or, "
+            "where they are of several, give these in DATES or say in DATE_PATTERN how file names hold them."
         )
     for names, firm in _namings(rasters, layers, date_pattern):
         places = {(layer.date, name): layer for layer, name in zip(layers, names)}
@@ -55,8 +84,22 @@ def arrange(rasters: Sequence[Raster], dating: Dating, date_pattern: str) -> Arr
                 "add rasters, or leave the channel out."
             )
         if not lone:
-            return Arrangement(dating.source, dates, list(counts), places, _in_order(layers, names))
+            notes = _notes(dating, dates, _in_order(layers, names))
+            return Arrangement(dates, list(counts), places, notes)
     raise _twice(rasters, layers)
+
+
+def _notes(dating: Dating, dates: Sequence[str], in_order: bool) -> tuple[str, ...]:
+    told = f"The dates were read from {dating.source}: {len(dates)} from {dates[0]} to {dates[-1]}."
+    return (told,) if in_order else (told, "The rasters were put into the order of their dates.")
+
+
+def _with_doubt(found: Arrangement, source: str, dates: Sequence[str]) -> Arrangement:
+    doubt = (
+        f"The dates in {source} are others, {dates[0]} to {dates[-1]}; if these are right, give them "
+        "in DATES."
+    )
+    return replace(found, notes=(*found.notes, doubt))
 
 
 def _namings(
@@ -79,7 +122,8 @@ def _namings(
         yield [name or "" for name in polarisations], True
     if all(parts):
         yield parts, False
-    yield [_shared(files)] * len(layers), True
+    several_files = len({layer.raster for layer in layers}) > 1
+    yield [_shared(files) if several_files else UNNAMED] * len(layers), True
     own = _own_parts(files)
     if all(own):
         yield own, False
@@ -92,8 +136,6 @@ def _file_part(raster: Raster, date_pattern: str) -> str:
 
 def _shared(files: Sequence[str]) -> str:
     """Return the words that several files' names share, in their order."""
-    if len(set(files)) == 1 and len(files) == 1:
-        return UNNAMED
     words = [_words(file) for file in files]
     shared = [word for word in words[0] if all(word in others for others in words[1:])]
     return "_".join(shared) or UNNAMED

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .dates import find_dates, given_date, parse_date
 from .errors import InputError, first_of
-from .series_files import Raster
+from .series_files import Raster, polarisation
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def datings(rasters: Sequence[Raster], dates: Sequence[str], date_pattern: str) 
     Raises InputError where the count of dates fits none of these, or more than one.
     """
     if dates:
-        yield Dating("the dates given", _given(rasters, [given_date(text) for text in dates]))
+        yield Dating("the parameter DATES", _given(rasters, [given_date(text) for text in dates]))
         return
     columns: dict[str, list[Sequence[str | None]]] = {
         "the layers' temporal properties": [_spread(raster, raster.layer_dates) for raster in rasters],
@@ -137,7 +137,8 @@ def _given(rasters: Sequence[Raster], dates: Sequence[str]) -> list[Layer]:
 
 def _steps(raster: Raster, dates: Sequence[str]) -> list[str]:
     """Return a date per band of a raster that has several bands for each date."""
-    names = [raster.descriptions[i] for i in raster.bands]
+    texts = [raster.descriptions[i] for i in raster.bands]
+    names = [polarisation(text) or text for text in texts]
     channels = len(names) // len(dates)
     block = [names[start] for start in range(0, len(names), len(dates))]
     by_channel = len(set(block)) == channels and names == [name for name in block for _ in dates]

@@ -69,9 +69,11 @@ def open_rasters(
     Raises InputError where one can't be read, or their grids differ.
     """
     listed = _listed(paths)
-    told: Sequence[Sequence[str]] = layer_dates if len(layer_dates) == len(listed) else [()] * len(listed)
+    # A folder has no layer that tells dates.
+    told: Sequence[Sequence[str]] = layer_dates if listed == list(paths) else ()
+    told = told or [()] * len(listed)
     rasters = []
-    for index, (path, dates) in enumerate(zip(listed, told)):
+    for index, (path, dates) in enumerate(zip(listed, told, strict=True)):
         rasters += _open_path(path, index, tuple(dates), channels)
     for raster in rasters[1:]:
         _check_grid(rasters[0].scene, raster.scene)

@@ -13,7 +13,7 @@ Colour = tuple[int, int, int]
 _AGAINST = ("053061", "2166ac", "4393c3", "92c5de", "d1e5f0")
 _FOR = ("fddbc7", "f4a582", "d6604d", "b2182b", "67001f")
 _DIVERGING = (*_AGAINST, "f7f7f7", *_FOR)
-_VIRIDIS = (
+VIRIDIS = (
     "440154",
     "482878",
     "3e4989",
@@ -34,15 +34,12 @@ def qml_path(raster: str) -> str:
 
 def write_diverging_qml(path: str, band: int, limit: float) -> None:
     """Write a style for signed values of `band` (counted from 1): white at zero, full colour at ±limit."""
-    limit = limit if math.isfinite(limit) and limit > 0 else 1.0
-    _write(path, _pseudocolour(band, -limit, limit, _DIVERGING))
+    write_style(path, diverging(band, limit))
 
 
 def write_sequential_qml(path: str, band: int, low: float, high: float) -> None:
     """Write a style for values of `band` (counted from 1) that run from `low` to `high`."""
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        low, high = (low, low + 1.0) if math.isfinite(low) else (0.0, 1.0)
-    _write(path, _pseudocolour(band, low, high, _VIRIDIS))
+    write_style(path, sequential(band, low, high))
 
 
 def write_classes_qml(path: str, names: Sequence[str], colours: Sequence[Colour]) -> None:
@@ -52,11 +49,24 @@ def write_classes_qml(path: str, names: Sequence[str], colours: Sequence[Colour]
         f'label="{html.escape(name)}"/>'
         for value, (name, colour) in enumerate(zip(names, colours), start=1)
     )
-    _write(
+    write_style(
         path,
         '<rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1" nodataColor="">\n'
         f"      <colorPalette>{entries}\n      </colorPalette>\n    </rasterrenderer>",
     )
+
+
+def diverging(band: int, limit: float) -> str:
+    """Return the renderer of signed values; a limit that says nothing counts as 1."""
+    limit = limit if math.isfinite(limit) and limit > 0 else 1.0
+    return _pseudocolour(band, -limit, limit, _DIVERGING)
+
+
+def sequential(band: int, low: float, high: float) -> str:
+    """Return the renderer of values that run from `low` to `high`; an empty range is made 1 wide."""
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        low, high = (low, low + 1.0) if math.isfinite(low) else (0.0, 1.0)
+    return _pseudocolour(band, low, high, VIRIDIS)
 
 
 def _pseudocolour(band: int, low: float, high: float, ramp: Sequence[str]) -> str:
@@ -85,11 +95,13 @@ def _pseudocolour(band: int, low: float, high: float, ramp: Sequence[str]) -> st
     )
 
 
-def _write(path: str, renderer: str) -> None:
+def write_style(path: str, renderer: str, temporal: str = "") -> None:
+    """Write a style of a renderer and, where the layer plays in time, of its temporal properties."""
+    categories = "Symbology|Temporal" if temporal else "Symbology"
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.write(
-            '<qgis version="3.40.0" styleCategories="Symbology">\n'
-            f"  <pipe>\n    {renderer}\n  </pipe>\n  <blendMode>0</blendMode>\n</qgis>\n"
+            f'<qgis version="3.40.0" styleCategories="{categories}">\n'
+            f"{temporal}  <pipe>\n    {renderer}\n  </pipe>\n  <blendMode>0</blendMode>\n</qgis>\n"
         )
 
 
