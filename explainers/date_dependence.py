@@ -79,7 +79,7 @@ def anomaly(
 
 
 def _anomaly(network: Autoencoder, x: Tensor, start: Tensor, steps: int, counted: Tensor) -> Anomaly:
-    positions = torch.linspace(0, 1, steps + 1).to(x)
+    positions = torch.linspace(0, 1, steps + 1, dtype=x.dtype, device=x.device)
     path = torch.lerp(start.expand_as(x)[:, None], x[:, None], positions[:, None])
     count = counted.sum(1).clamp_min(1)
     with torch.enable_grad(), recording(Record(Rule("secant"))):

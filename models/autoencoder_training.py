@@ -52,11 +52,11 @@ def fit_autoencoder(
     `series` (n, date * channel) without gaps, in the raster's values; `observed` bool of the same shape is
     False where a value was filled in: it goes into the encoder, but counts neither in the loss nor in the
     scaling. `train` and `validation` are rows. Limits and scaling of the channels are set from the training
-    rows. Adam; the rate is halved when the loss stays. The best epoch is that of lowest validation loss, of
-    lowest training loss where there is no validation. `on_batch` gets the share of all epochs that is done
-    and may raise to stop. Raises InputError where the loss grows beyond all numbers.
+    rows, which are shown in an order that follows the seed. Adam; the rate is halved when the loss stays.
+    The best epoch is that of lowest validation loss, of lowest training loss where there is no validation.
+    `on_batch` gets the share of all epochs that is done and may raise to stop. Raises InputError where the
+    loss grows beyond all numbers.
     """
-    torch.manual_seed(settings.seed)
     generator = np.random.default_rng(settings.seed)
     set_channels(network, series[train], None if observed is None else observed[train])
     network.to(settings.device).train()

@@ -7,7 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from explanation_layers.models.card import PALETTE, PIXEL_CLASSIFICATION, Card, CardBand, card_classes
+from explanation_layers.models.card import (
+    PALETTE,
+    PIXEL_CLASSIFICATION,
+    SERIES_AUTOENCODER,
+    Card,
+    CardBand,
+    card_classes,
+)
 from explanation_layers.rasters.errors import InputError
 from explanation_layers.rasters.wavelengths import Band
 
@@ -74,3 +81,52 @@ def test_colours_are_apart_and_start_again_after_the_last() -> None:
     assert len({entry.colour for entry in classes}) == len(PALETTE) == 20
     assert classes[20].colour == classes[0].colour
     assert classes[0].rgb == (0x00, 0x72, 0xB2)
+
+
+@pytest.fixture
+def dated() -> Card:
+    """A card of a series of two dates and two channels."""
+    bands = tuple(
+        CardBand(f"{date} {channel}", None, None, True, date)
+        for date in ("2017-06-12", "2017-06-18")
+        for channel in ("VV", "VH")
+    )
+    return Card(SERIES_AUTOENCODER, "conv_autoencoder", {}, bands, card_classes(["1", "2"]))
+
+
+def dated_bands(card: Card) -> list[Band]:
+    return [Band(band.name, date=band.date) for band in card.bands]
+
+
+def test_dates_are_kept_and_bands_without_one_do_not_mention_it(card: Card, dated: Card) -> None:
+    assert Card.from_dict(json.loads(json.dumps(dated.to_dict()))) == dated
+    assert dated.to_dict()["bands"][0]["date"] == "2017-06-12"
+    # As in the cards of models that were made before bands had dates: their digests still fit.
+    assert set(card.to_dict()["bands"][0]) == {"name", "wavelength_nm", "fwhm_nm", "used"}
+
+
+def test_a_series_of_the_same_dates_fits(dated: Card) -> None:
+    dated.check_bands(dated_bands(dated), "series.tif")
+
+
+@pytest.mark.parametrize(
+    ("place", "band", "sentence"),
+    [
+        (2, Band("2017-06-19 VV", date="2017-06-19"), "Band 3 of series.tif is '2017-06-19 VV' of "
+         "2017-06-19, the model's is '2017-06-18 VV' of 2017-06-18; choose"),
+        (1, Band("2017-06-12 HH", date="2017-06-12"), "Band 2 of series.tif is '2017-06-12 HH'"),
+        (0, Band("2017-06-12 VV"), "Band 1 of series.tif is '2017-06-12 VV' without a date"),
+    ],
+)  # fmt: skip
+def test_the_first_band_of_another_date_or_name_is_told(
+    dated: Card, place: int, band: Band, sentence: str
+) -> None:
+    bands = dated_bands(dated)
+    bands[place] = band
+    with pytest.raises(InputError, match=sentence):
+        dated.check_bands(bands, "series.tif")
+
+
+def test_too_few_dates_are_told(dated: Card) -> None:
+    with pytest.raises(InputError, match="series.tif has 2 bands, the model was trained on 4"):
+        dated.check_bands(dated_bands(dated)[:2], "series.tif")
