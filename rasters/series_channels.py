@@ -13,6 +13,8 @@ from .series_dates import Dating, Layer, datings, no_dates
 from .series_files import Raster, polarisation
 
 UNNAMED = "value"
+# What GDAL calls the variables of a netCDF file that it makes of bands: their number, not what they are.
+_GDALS_NAME = re.compile(r"Band\d+")
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 
 
@@ -116,7 +118,8 @@ def _namings(
         text or (f"Band {layer.rank + 1}" if several else "") for text, layer in zip(descriptions, layers)
     ]
     if all(variables):
-        yield [" ".join(filter(None, pair)) for pair in zip(variables, descriptions)], True
+        named = not all(_GDALS_NAME.fullmatch(name) for name in variables)
+        yield [" ".join(filter(None, pair)) for pair in zip(variables, descriptions)], named
     polarisations = [polarisation(text) or polarisation(file) for text, file in zip(descriptions, files)]
     if all(polarisations):
         yield [name or "" for name in polarisations], True

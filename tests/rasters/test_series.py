@@ -201,6 +201,27 @@ def test_netcdf_variables_along_time_are_channels(rasters, tmp_path):
     assert series.paths == (str(tmp_path / "VV.nc"), str(tmp_path / "VH.nc"))
 
 
+def test_netcdf_files_that_gdal_made_of_bands(rasters, tmp_path):
+    paths = []
+    for source, date in zip(rasters("a.tif", "b.tif", "c.tif", bands=2), DATES):
+        paths.append(str(tmp_path / f"{date}.nc"))
+        rasterio.shutil.copy(source, paths[-1], driver="netCDF", FORMAT="NC4")
+    series = open_series(paths)
+    assert series.dates == DATES and series.channels == ("Band1", "Band2")
+    assert values_of(series) == [[0, 1], [10, 11], [20, 21]] and series.paths == tuple(paths)
+    in_one = open_series(paths[:1], dates=DATES[:2])
+    assert in_one.channels == ("value",) and values_of(in_one) == [[0], [1]]
+
+
+def test_nodata_that_an_unsigned_netcdf_variable_declares_is_kept(make_raster, tmp_path):
+    paths = []
+    for date, value in zip(DATES, (7, 8, 32769)):
+        source = make_raster("a.tif", np.full((1, 4, 6), value, np.uint16), nodata=7)
+        paths.append(str(tmp_path / f"{date}.nc"))
+        rasterio.shutil.copy(source, paths[-1], driver="netCDF", FORMAT="NC4")
+    assert values_of(open_series(paths)) == [[8], [8], [32769]]
+
+
 def test_a_virtual_raster_of_files_with_dates_in_their_names(rasters, tmp_path):
     rasters(*[f"s_{date}.tif" for date in COMPACT])
     bands = "".join(

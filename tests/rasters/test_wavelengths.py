@@ -70,6 +70,28 @@ def test_wavelengths_are_read_from_the_imagery_domain(make_raster):
     assert open_scene(path).bands[0] == Band("Band 1", 842, 6)
 
 
+@pytest.mark.parametrize(
+    ("items", "domain"),
+    [
+        ({"date": "2017-06-12"}, None),
+        ({"Date": "20170612"}, None),
+        ({"ACQUISITIONDATETIME": "2017-06-12 10:05:00"}, "IMAGERY"),
+        ({"NETCDF_DIM_time": "417366"}, None),
+    ],
+)
+def test_dates_are_read_from_items_of_the_band(make_raster, tmp_path, items, domain):
+    def finish(file):
+        file.update_tags(**{"time#units": "minutes since 2016-08-26 12:00"})
+        file.update_tags(1, ns=domain, **items)
+
+    path = make_raster("a.tif", TWO_BANDS, finish=finish)
+    assert [band.date for band in open_scene(path).bands] == ["2017-06-12", None]
+    virtual = tmp_path / "virtual.vrt"
+    rasterio.shutil.copy(path, virtual, driver="VRT")
+    virtual.write_text("".join(line for line in virtual.read_text().splitlines(True) if "<MDI" not in line))
+    assert [band.date for band in open_scene(str(virtual)).bands] == ["2017-06-12", None]
+
+
 def test_an_envi_header_gives_full_precision_widths_and_bad_bands(tmp_path):
     TWO_BANDS.tofile(tmp_path / "scene.dat")
     (tmp_path / "scene.hdr").write_text(
@@ -103,6 +125,10 @@ def test_a_virtual_raster_takes_wavelengths_from_the_bands_of_its_sources(make_r
         (Band("anything", 841.6), "B42 842 nm"),
         (Band("2017-06-12 VV"), "B42 2017-06-12 VV"),
         (Band("Band 42"), "Band 42"),
+        (Band("2017-06-12 VV", date="2017-06-12"), "2017-06-12 VV"),
+        (Band("2017-06-12 B08", 841.6, date="2017-06-12"), "2017-06-12 B08"),
+        (Band("anything", 841.6, date="2017-06-12"), "B42 842 nm"),
+        (Band("VV", date="2017-06-12"), "2017-06-12 VV"),
     ],
 )
 def test_a_band_is_described_for_people(band, text):

@@ -70,6 +70,16 @@ def test_the_file_is_tiled_compressed_and_describes_itself(tmp_path):
         assert dataset.tags(1)["wavelength_units"] == "Nanometers"
 
 
+def test_dates_of_bands_are_written_and_read_back(tmp_path):
+    bands = [Band("2017-06-12 B08", 842.0, date="2017-06-12"), Band("VH", date="2017-06-24"), Band("third")]
+    _write(tmp_path / "a.tif", UNPLACED, _values(UNPLACED), bands=bands)
+    read = open_scene(str(tmp_path / "a.tif")).bands
+    assert [band.date for band in read] == ["2017-06-12", "2017-06-24", None]
+    assert [band.name for band in read] == ["2017-06-12 B08", "2017-06-24 VH", "B3 third"]
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        assert dataset.tags(1)["date"] == "2017-06-12" and "date" not in dataset.tags(3)
+
+
 def test_blocks_of_a_small_raster_are_small(tmp_path):
     _write(tmp_path / "a.tif", UNPLACED, _values(UNPLACED))
     with rasterio.open(tmp_path / "a.tif") as dataset:
