@@ -24,6 +24,7 @@ class Options:
     `occlusion_window`: side of the spatial window, 0 for the whole patch; `occlusion_bands`: bands in a
     window, 0 for all; `occlusion_stride`: step of both, 0 for windows that touch and do not overlap.
     `layer`: the part of a residual network whose maps Grad-CAM weighs. `memory`: bytes that a batch may take.
+    `crop`: longest side of the crops around single pixels that a segmentation network reads.
     """
 
     steps: int = 0
@@ -36,6 +37,7 @@ class Options:
     occlusion_stride: int = 0
     layer: str = "layer4"
     memory: int = 64 * 2**20
+    crop: int = 1
     background: Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
 
@@ -74,7 +76,8 @@ class TileAttribution(NamedTuple):
 class Explainer:
     """Base of the methods.
 
-    A target is given as `weights` (n, class): the explained output is the weighted sum of the logits.
+    A target is given as `weights` (n, class): the explained output is the weighted sum of the logits. Of a
+    segmentation network (n, class * y * x): what is explained is a pixel in each of n crops.
     Inputs `x` (n, band, s, s) and `baseline` (same shape) are at the network's prepared values.
     `contributions` is False where the values are no parts of the output, so that they have no residual;
     `signed` where none can be negative; `per_band` where there is one map for all bands. `weighs_layer` is
@@ -153,10 +156,13 @@ class Explainer:
         """
         raise NotImplementedError
 
-    def batch_size(self, side: int = 1) -> int:
-        """How many crops with a square output map keep all layers' outputs within the memory of a batch."""
+    def batch_size(self, side: int = 0) -> int:
+        """How many crops with a square output map keep all layers' outputs within the memory of a batch.
+
+        Its side is that of the options' crop where none is given.
+        """
         # Twice: going forward and coming back.
-        bytes_each = 2 * self.evaluations_at_once * layer_bytes(self.network, side)
+        bytes_each = 2 * self.evaluations_at_once * layer_bytes(self.network, side or self.options.crop)
         return max(1, self.options.memory // bytes_each)
 
     def output(self, x: Tensor, weights: Tensor) -> Tensor:

@@ -164,7 +164,7 @@ class Propagated(Dense):
 
     def attribute(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Attribution:
         carried = Propagation(self.network, x, baseline, self.rule)
-        weights = weights[:, :, None, None]
+        weights = weights.view_as(carried.logits)
         values = next(carried.multipliers(weights[None])) * carried.differences
         return self.plain(values, self.reference(carried, weights).sum((1, 2)), 2)
 

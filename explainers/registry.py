@@ -9,6 +9,7 @@ from ..rasters.errors import InputError
 from .base import Explainer, Options
 from .chip_gradients import ChipIntegratedGradients
 from .chip_occlusion import ChipBandAblation, ChipOcclusion
+from .crop_gradients import CropIntegratedGradients
 from .deeplift import DeepLift
 from .dense import DenseInputXGradient, SecantContributions, TangentContributions
 from .gradient_shap import GradientShap
@@ -61,31 +62,43 @@ SEGMENTATION_EXPLAINERS: dict[str, type[Explainer]] = {
     "band_ablation": DenseBandAblation,
     "band_shapley": BandShapley,
 }
+# Methods for a single pixel of a segmentation network, in a crop around it: also those that take a pass each.
+SINGLE_PIXEL_EXPLAINERS: dict[str, type[Explainer]] = {
+    "saliency": Saliency,
+    "integrated_gradients": CropIntegratedGradients,
+    "guided_backpropagation": GuidedBackpropagation,
+    "deconvolution": Deconvolution,
+    **SEGMENTATION_EXPLAINERS,
+    "input_x_gradient": InputXGradient,
+}
 EXPLAINERS = tuple(dict.fromkeys((*PIXEL_EXPLAINERS, *CHIP_EXPLAINERS, *SEGMENTATION_EXPLAINERS)))
 
 
-def explainers_of(network: Network) -> dict[str, type[Explainer]]:
-    """Return the methods that a network serves, by name."""
-    return _served(network)[1]
+def explainers_of(network: Network, single: bool = False) -> dict[str, type[Explainer]]:
+    """Return the methods that a network serves, by name.
+
+    `single`: of a segmentation network those that make the map of one pixel, else those of all of a tile's.
+    """
+    return _served(network, single)[1]
 
 
-def _served(network: Network) -> tuple[str, dict[str, type[Explainer]]]:
+def _served(network: Network, single: bool) -> tuple[str, dict[str, type[Explainer]]]:
     if isinstance(network, SceneNetwork):
         return "scene classifier", CHIP_EXPLAINERS
     if isinstance(network, SegmentationNetwork):
-        return "segmentation network", SEGMENTATION_EXPLAINERS
+        return "segmentation network", SINGLE_PIXEL_EXPLAINERS if single else SEGMENTATION_EXPLAINERS
     return "pixel or patch classifier", PIXEL_EXPLAINERS
 
 
-def check_serves(name: str, network: Network) -> None:
+def check_serves(name: str, network: Network, single: bool = False) -> None:
     """Raise InputError where there is no explainer `name`, or the network can't serve it."""
     if name not in EXPLAINERS:
         raise InputError(f"There is no explainer '{name}'; choose one of {', '.join(EXPLAINERS)}.")
-    kind, served = _served(network)
+    kind, served = _served(network, single)
     if name not in served:
         raise InputError(f"The explainer '{name}' can't explain a {kind}; choose one of {', '.join(served)}.")
 
 
-def make_explainer(name: str, network: Network, options: Options) -> Explainer:
+def make_explainer(name: str, network: Network, options: Options, single: bool = False) -> Explainer:
     """Make the explainer `name`; KeyError where the network does not serve it."""
-    return explainers_of(network)[name](network, options)
+    return explainers_of(network, single)[name](network, options)

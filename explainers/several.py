@@ -14,11 +14,14 @@ from .registry import make_explainer
 
 
 class Several:
-    """The explainers `names` of one network; KeyError where it does not serve one."""
+    """The explainers `names` of one network; KeyError where it does not serve one.
+
+    Of a segmentation network they explain a single pixel in each crop.
+    """
 
     def __init__(self, names: Sequence[str], network: Network, options: Options) -> None:
         self.network, self.options = network, options
-        self.explainers = {name: make_explainer(name, network, options) for name in names}
+        self.explainers = {name: make_explainer(name, network, options, single=True) for name in names}
 
     @property
     def batch_size(self) -> int:

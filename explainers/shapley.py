@@ -106,12 +106,14 @@ class BandShapley(Dense):
 
     def attribute(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Attribution:
         def output(coalitions: Tensor) -> Iterator[Tensor]:
-            for some in coalitions.to(x.device).split(max(1, _MOST_AT_ONCE // len(x))):
+            for some in coalitions.to(x.device).split(max(1, most // len(x))):
                 mixed = torch.where(some[:, None, :, None, None], x, baseline)
                 logits = self.network.logits(mixed.flatten(0, 1)).flatten(1).unflatten(0, (len(some), -1))
                 yield (logits * weights).sum(2)
 
         players = x.shape[1]
+        # Crops for single pixels of a segmentation are large.
+        most = min(_MOST_AT_ONCE, self.batch_size()) if self.options.crop > 1 else _MOST_AT_ONCE
         found = shapley_values(output, players, self.options.samples, self.options.seed).values
         values = found.T[:, :, None, None].expand_as(x) / x[0, 0].numel()
         count = self._orders(players) * (players - 1) + 2

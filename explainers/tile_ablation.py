@@ -7,15 +7,26 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .base import TileAttribution
+from .base import Attribution, TileAttribution
 from .dense import Dense, Tick
 
 
 class DenseBandAblation(Dense):
     """Change of the output when one band of the whole tile is replaced by the baseline, band by band.
 
-    As the changes of single bands need not add up, a residual is left.
+    As the changes of single bands need not add up, a residual is left. In the crop of a single pixel a band
+    is one number, spread evenly.
     """
+
+    def attribute(self, x: Tensor, baseline: Tensor, weights: Tensor) -> Attribution:
+        before = self.output(x, weights)
+        changes = torch.empty_like(x[:, :, 0, 0])
+        for band in range(x.shape[1]):
+            hidden = x.clone()
+            hidden[:, band] = baseline[:, band]
+            changes[:, band] = before - self.output(hidden, weights)
+        values = (changes / x[0, 0].numel())[:, :, None, None].expand_as(x)
+        return self.plain(values, self.output(baseline, weights), x.shape[1] + 2)
 
     def explain_all(
         self, tile: Tensor, baseline: Tensor, weights: Tensor, step: Tick, check: Callable[[], None],

@@ -55,17 +55,36 @@ def read_canvas_bands(
 ) -> CanvasTile:
     """Return what `read_canvas_tile` does, of the scene's `bands` (from 0) that the network reads."""
     around = canvas_window(scene.grid, network, tile)
-    raw = scene.read(around, bands=bands)
-    valid = np.isfinite(raw).all(0)
+    values, valid = read_filled(scene, bands, around, fill)
     real = valid.copy()
     real[scene.grid.height - int(around.row_off) :] = False
     real[:, scene.grid.width - int(around.col_off) :] = False
-    values = torch.from_numpy(raw)
-    torch.where(torch.from_numpy(valid), values, fill.to(values)[:, None, None], out=values)
     top, left = int(tile.row_off - around.row_off), int(tile.col_off - around.col_off)
     inner = (slice(top, top + int(tile.height)), slice(left, left + int(tile.width)))
     with torch.no_grad():
         return CanvasTile(network.prepare(values[None])[0], real, real[inner], inner)
+
+
+def read_filled(
+    scene: Scene, bands: Sequence[int], window: Window, fill: Tensor
+) -> tuple[Tensor, np.ndarray]:
+    """Return the values (band, y, x) of a window, nodata as `fill` (band,), and bool (y, x): has data."""
+    raw = scene.read(window, bands=bands)
+    valid = np.isfinite(raw).all(0)
+    values = torch.from_numpy(raw)
+    torch.where(torch.from_numpy(valid), values, fill.to(values)[:, None, None], out=values)
+    return values, valid
+
+
+def crop_window(grid: Grid, network: SegmentationNetwork, row: int, col: int) -> Window:
+    """Return a window of the canvas that holds all that a pixel's logits depend on.
+
+    As large for all pixels of a raster: at an edge of the canvas, beyond which the convolutions pad zeros as
+    they do there, it is moved inward, so that the pixel is not in its middle.
+    """
+    top, height = _crop(row, grid.height, network)
+    left, width = _crop(col, grid.width, network)
+    return Window(left, top, width, height)
 
 
 def canvas_window(grid: Grid, network: SegmentationNetwork, tile: Window) -> Window:
@@ -88,6 +107,14 @@ def canvas_side(memory_mb: int, bytes_per_pixel: int, reach: int) -> int:
     while side > max(widest, _SMALLEST_TILE):
         side //= 2
     return side
+
+
+def _crop(place: int, size: int, network: SegmentationNetwork) -> tuple[int, int]:
+    """Return the first pixel of a pixel's crop along one axis, and how many it has."""
+    cell = network.alignment
+    canvas = -(-size // cell) * cell
+    length = min(2 * network.reach + cell, canvas)
+    return min(max(0, (place - network.reach) // cell * cell), canvas - length), length
 
 
 def _around(first: int, count: int, size: int, network: SegmentationNetwork) -> tuple[int, int]:

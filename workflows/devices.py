@@ -23,16 +23,15 @@ def resolve_device(name: str) -> str:
 
 
 @contextmanager
-def workers(device: str) -> Iterator[ThreadPoolExecutor]:
-    """Give a worker with a thread of its own for each core, or one for a GPU.
+def workers(device: str, most: int | None = None) -> Iterator[ThreadPoolExecutor]:
+    """Give a worker with a thread of its own for each core, but no more than `most`, or one for a GPU.
 
     Cores that work on parts of their own need not wait for each other in every small operation.
     """
     threads = torch.get_num_threads()
+    count = min(threads, most or threads) if device == "cpu" else 1
     try:
-        with ThreadPoolExecutor(
-            threads if device == "cpu" else 1, initializer=torch.set_num_threads, initargs=(1,)
-        ) as executor:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as executor:
             yield executor
     finally:
         # In part the number is the whole process's: the next job of a warm engine gets all cores again.

@@ -14,10 +14,11 @@ from ..rasters.outputs import Outputs
 from .chip_batches import stoppable
 from .context import Context
 from .devices import resolve_device, workers
+from .evaluation_inputs import Baseline
 from .evaluation_montage import montage
 from .evaluation_report import evaluation_report
 from .evaluation_sample import Sample, Samples
-from .evaluation_scores import BLOCK, CURVE_STEPS, REMOVALS, Baseline, Judge
+from .evaluation_scores import BLOCK, CURVE_STEPS, REMOVALS, Judge
 from .evaluation_settings import baseline_of, check_job, load_models, names_of_models, radius_in_decibels
 from .evaluation_table import Judged, judged, metrics_table, ranking_of
 from .explainer_options import warn_of_coarse_layer
@@ -77,15 +78,18 @@ def _judge_all(
         for model, sample, baseline in zip(models, drawn, baselines)
     ]
     ticks.total = sum(judge.units() for judge in arguments)
-    things = "chips" if models[0].card.task == SCENE_CLASSIFICATION else "pixels"
     entries = []
     for name, model, sample, judge in zip(names_of_models(job.models), models, drawn, arguments):
-        text[0] = f"Scoring {len(job.explainers)} explainers of {name} on {len(sample)} {things}"
+        text[0] = f"Scoring {len(job.explainers)} explainers of {name} on {len(sample)} {_things(model)}"
         context.log(text[0])
-        with workers(device) as pool, stoppable(judge.network, context):
+        with workers(device, judge.workers) as pool, stoppable(judge.network, context):
             scores = judge.scores(pool)
         entries.append(judged(name, model, sample, scores, job.seed))
     return entries
+
+
+def _things(model: Model) -> str:
+    return "chips" if model.card.task == SCENE_CLASSIFICATION else "pixels"
 
 
 class _Ticks:
@@ -107,19 +111,27 @@ class _Ticks:
 def _warn_of_flags(entries: list[Judged], context: Context) -> None:
     for entry in entries:
         scores, count = entry.scores, len(entry.sample)
-        for name, zero, flat, still in zip(
-            scores.names, scores.zero.sum(1), scores.flat.sum(1), (scores.constant & ~scores.zero).sum(1)
-        ):
+        things = _things(entry.model)
+        for name, zero, flat, still, placeless in zip(
+            scores.names, scores.zero.sum(1), scores.flat.sum(1), (scores.constant & ~scores.zero).sum(1),
+            scores.placeless.sum(1),
+        ):  # fmt: skip
             if zero:
                 context.warn(
-                    f"{name} of {entry.name} gives a map of zeros for {zero} of {count} chips. Such maps "
+                    f"{name} of {entry.name} gives a map of zeros for {zero} of {count} {things}. Such maps "
                     "have no scores, and count as the worst in the ranking."
                 )
             if flat:
                 hint = "; its layer has a single pixel, choose an earlier one" if name == "grad_cam" else ""
                 context.warn(
-                    f"{name} of {entry.name} gives the same value everywhere for {flat} of {count} chips"
+                    f"{name} of {entry.name} gives the same value everywhere for {flat} of {count} {things}"
                     f"{hint}. Such maps have no scores, and count as the worst in the ranking."
+                )
+            if placeless:
+                context.warn(
+                    f"{name} of {entry.name} gives a value for each band but no place in it, for {placeless} "
+                    f"of {count} {things}. Such maps have no scores of complexity and localisation; the "
+                    "ranking goes by the others."
                 )
             if still:
                 context.warn(

@@ -67,6 +67,8 @@ METRICS = (
            "Share of the map's absolute values on the chip's brightest pixels, averaged over 3 x 3; by "
            "chance it would be the share of these pixels."),
 )  # fmt: skip
+# Those of how a map is arranged: of one that has a value for a band and no place in it they say nothing.
+OF_PLACES = frozenset(metric.name for metric in METRICS if metric.family in ("complexity", "localisation"))
 BY_NAME = {metric.name: metric for metric in METRICS}
 
 _READABLE = {

@@ -23,7 +23,8 @@ def montage(entries: Sequence[Judged]) -> bytes:
     """Return a PNG: a row per example chip, a column per explainer, its scores under its name.
 
     Maps are summed over bands and scaled as for the file sizes: signed ones blue to red around 0, others
-    black to yellow. What has a single pixel is drawn over its bands.
+    black to yellow. What has a single pixel, or one value in all pixels of a band, is drawn over its bands.
+    A cross marks the pixel of a crop that is explained.
     """
     names = entries[0].scores.names
     rows = [len(entry.scores.shown) for entry in entries]
@@ -67,13 +68,16 @@ def _draw(axes, entry: Judged, row: int, column: int) -> None:  # type: ignore[n
     else:
         summed = values.astype(np.float64).sum(0)
         if column:
-            signed = explainers_of(entry.model.network)[name].signed
+            signed = explainers_of(entry.model.network, single=True)[name].signed
             axes.imshow(
                 scaled_to_picture(summed), cmap="RdBu_r" if signed else "inferno",
                 vmin=-1 if signed else 0, vmax=1, interpolation="nearest",
             )  # fmt: skip
         else:
             axes.imshow(summed, cmap="gray", interpolation="nearest")
+        if entry.sample.places is not None:
+            row_of_pixel, col_of_pixel = entry.sample.places[index].tolist()
+            axes.plot(col_of_pixel, row_of_pixel, "+", markersize=5, markeredgewidth=0.5, color="#009e73")
     if row == 0:
         axes.set_title(_column_title(entry, column), fontsize=6.5, pad=3, linespacing=1.25)
     if column == 0:
@@ -86,7 +90,8 @@ def _column_title(entry: Judged, column: int) -> str:
     name = entry.scores.names[column - 1]
     sensitivity = entry.intervals["max_sensitivity"][column - 1].mean
     size = entry.intervals["png_kb"][column - 1].mean
-    return f"{readable(name)}\n{sensitivity:.3g} · {size:.2f} KB"
+    known = [(sensitivity, f"{sensitivity:.3g}"), (size, f"{size:.2f} KB")]
+    return f"{readable(name)}\n{' · '.join(text for value, text in known if np.isfinite(value))}"
 
 
 def _class_name(entry: Judged, index: int) -> str:

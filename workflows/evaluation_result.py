@@ -19,11 +19,11 @@ class ModelScores:
     """What one model's explainers came to.
 
     `values` by metric float64 (explainer, chip), NaN where a score is not defined, as all are of a map that
-    is `zero` or `flat`, the same everywhere; these and `constant`, which no draw moved, bool (explainer,
-    chip). `stages` by stage: Spearman's correlation (explainer,
-    chip) with the trained map, NaN for chips that were not taken. `seconds` (explainer,) a chip, each
-    alone. `predicted` int64 (chip,). Of the chips `shown`: `inputs` of the network and, by explainer, `maps`,
-    each (shown, band, y, x).
+    is `zero` or `flat`, the same everywhere; these, `constant`, which no draw moved, and `placeless`, with
+    one value for all pixels of a band, bool (explainer, chip). `stages` by stage: Spearman's correlation
+    (explainer, chip) with the trained map, NaN for chips that were not taken. `seconds` (explainer,) a chip,
+    each alone. `predicted` int64 (chip,). Of the chips `shown`: `inputs` (shown, band, y, x) and, by
+    explainer, `maps`, see `picture_of`.
     """
 
     names: tuple[str, ...]
@@ -31,6 +31,7 @@ class ModelScores:
     zero: np.ndarray
     flat: np.ndarray
     constant: np.ndarray
+    placeless: np.ndarray
     stages: dict[str, np.ndarray]
     seconds: np.ndarray
     predicted: np.ndarray
@@ -51,3 +52,21 @@ def is_flat(values: Tensor) -> Tensor:
     if cells.shape[1] == 1:
         return torch.zeros(len(cells), dtype=torch.bool, device=cells.device)
     return cells.amax(1) - cells.amin(1) <= _FLAT * cells.abs().amax(1)
+
+
+def is_placeless(values: Tensor) -> Tensor:
+    """Return which maps (n, band, y, x) have one value for each band, spread evenly over several pixels."""
+    cells = values.flatten(2)
+    if cells.shape[2] == 1:
+        return torch.zeros(len(cells), dtype=torch.bool, device=cells.device)
+    return (cells.amax(2) - cells.amin(2) <= _FLAT * cells.abs().amax(2)).all(1)
+
+
+def picture_of(values: Tensor) -> Tensor:
+    """Return what is drawn of maps (n, band, y, x), float64: their sums (n, 1, y, x) over bands.
+
+    Of single pixels, or where all pixels of a band have one value, the values of the bands (n, band, 1, 1).
+    """
+    if values.shape[2:] == (1, 1) or bool((is_placeless(values) & ~is_flat(values)).all()):
+        return values[:, :, :1, :1].double()
+    return values.double().sum(1, keepdim=True)

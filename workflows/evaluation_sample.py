@@ -14,6 +14,7 @@ from torch import Tensor
 from ..engine.jobs import EvaluateExplainersJob
 from ..models.files import Model
 from ..models.scene_networks import SceneNetwork
+from ..models.segmentation_networks import SegmentationNetwork
 from ..rasters.chip_labels import chips_of_class_raster, chips_of_features
 from ..rasters.chips import ChipSet, chips_of_folder
 from ..rasters.errors import InputError, first_of
@@ -21,23 +22,27 @@ from ..rasters.labels import LabelledPixels, mask_of_features, read_label_featur
 from ..rasters.scene import Scene, open_scene
 from .chip_batches import has_say
 from .context import Context
-from .samples import mirrored, read_samples
+from .evaluation_crops import OnDemand, crops_of, mask_around
+from .samples import read_samples
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one model is judged on: n chips or patches, the classes taking turns.
+    """What one model is judged on: n chips, patches or crops, the classes taking turns.
 
     `raw` float32 (n, band, s, s) as stored, over the bands that the model reads, pixels without data filled
     by the training mean. `classes` int64 (n,) are the model's, -1 where unknown. `keys` tell the random
     numbers of one from those of another. `masks` bool (n, s, s): where the evidence is.
+    Crops (n, band, y, x), of which a network classifies all pixels, are read when they are asked for;
+    `places` int64 (n, 2) are then row and column of the pixel in question.
     """
 
-    raw: Tensor
+    raw: Tensor | OnDemand
     classes: np.ndarray
     names: tuple[str, ...]
     keys: tuple[int, ...]
-    masks: Tensor | None
+    masks: Tensor | OnDemand | None
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -105,30 +110,30 @@ class Samples:
         labels = replace(
             labels, rows=labels.rows[chosen], cols=labels.cols[chosen], classes=labels.classes[chosen]
         )
+        cropped = isinstance(model.network, SegmentationNetwork)
         patches = read_samples(
-            scene, labels, model.card.used_bands, model.patch_size, job.seed,
+            scene, labels, model.card.used_bands, 1 if cropped else model.patch_size, job.seed,
             self._context.check, self._context.warn, job.memory_mb,
         )  # fmt: skip
-        return Sample(
+        sample = Sample(
             raw=patches.patches(torch.arange(len(patches))),
             classes=_classes_of_model(labels.names, patches.classes.numpy(), model, path),
             names=tuple(f"row {row}, column {col}" for row, col in zip(patches.rows, patches.cols)),
             keys=tuple((patches.rows * scene.grid.width + patches.cols).tolist()),
             masks=self._pixel_masks(scene, patches.rows, patches.cols, patches.side),
         )
+        if not cropped:
+            return sample
+        crops = crops_of(scene, model, patches.rows, patches.cols, job.mask_features)
+        return replace(sample, raw=crops.raw, masks=crops.masks, places=crops.places)
 
     def _pixel_masks(self, scene: Scene, rows: np.ndarray, cols: np.ndarray, side: int) -> Tensor | None:
         if not self._job.mask_features or side == 1:
             return None
-        offsets = np.arange(side) - side // 2
-        masks = []
-        for row, col in zip(rows, cols):
-            down = mirrored(row + offsets, scene.grid.height)
-            along = mirrored(col + offsets, scene.grid.width)
-            window = Window(along.min(), down.min(), np.ptp(along) + 1, np.ptp(down) + 1)
-            mask = mask_of_features(self._job.mask_features, scene.grid, window)
-            masks.append(mask[np.ix_(down - down.min(), along - along.min())])
-        return torch.from_numpy(np.stack(masks))
+        offsets, features = np.arange(side) - side // 2, self._job.mask_features
+        return torch.stack([
+            mask_around(scene, features, row + offsets, col + offsets) for row, col in zip(rows, cols)
+        ])  # fmt: skip
 
     def _chips_of(self, side: int) -> ChipSet:
         """Return the chips of a size, found when first asked for."""

@@ -22,6 +22,10 @@ from .targets import baseline_values
 
 # Baselines that need no class and no spectrum, those of pixel classifiers first.
 OWN_BASELINES = ("zero", "mean", *OF_A_CHIP)
+# Orders of the bands for Shapley values of a crop: as many as the audit of a segmentation takes.
+_CROP_ORDERS = 8
+# What is in memory of an input that is judged: copies of it, and maps of each explainer.
+_INPUTS, _MAPS = 12, 5
 
 
 def check_job(job: EvaluateExplainersJob) -> None:
@@ -72,14 +76,11 @@ def load_models(job: EvaluateExplainersJob) -> list[Model]:
     """Return the models, all of one task; InputError where one can't serve an explainer."""
     models = [load_model(path, SCENE_CLASSIFICATION, PIXEL_CLASSIFICATION) for path in job.models]
     for path, model in zip(job.models, models):
-        if isinstance(model.network, SegmentationNetwork):
-            raise InputError(
-                f"{path} classifies all pixels of a window at once, so that its explainers can't be judged "
-                "patch by patch; audit them with explain:segmentationcontributions, or choose another model."
-            )
+        if isinstance(model.network, SegmentationNetwork) and not job.steps:
+            _check_steps(job, path)
         for name in job.explainers:
             try:
-                check_serves(name, model.network)
+                check_serves(name, model.network, single=True)
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
     if len({model.card.task for model in models}) > 1:
@@ -87,6 +88,13 @@ def load_models(job: EvaluateExplainersJob) -> list[Model]:
             "Some of the models classify scenes and others pixels; judge their explainers one kind at a time."
         )
     return models
+
+
+def _check_steps(job: EvaluateExplainersJob, path: str) -> None:
+    if "integrated_gradients" in job.explainers:
+        raise InputError(
+            f"{path}: integrated_gradients of a segmentation network needs STEPS of 1 or more, such as 50."
+        )
 
 
 def baseline_of(job: EvaluateExplainersJob, model: Model) -> Callable[[Tensor], Tensor]:
@@ -107,19 +115,38 @@ def names_of_models(paths: list[str]) -> list[str]:
     return [stem if stems.count(stem) == 1 else f"{folder}/{stem}" for stem, folder in zip(stems, folders)]
 
 
-def options_of(job: EvaluateExplainersJob, model: Model) -> Options:
-    """Return the explainers' settings; pixel classifiers are occluded band by band over the whole patch."""
+def options_of(job: EvaluateExplainersJob, model: Model, side: int) -> Options:
+    """Return the explainers' settings for inputs of a `side`.
+
+    Pixel classifiers are occluded band by band over the whole patch. Orders of bands are fewer where each
+    takes a pass over a whole crop.
+    """
+    cropped = isinstance(model.network, SegmentationNetwork)
     chips = isinstance(model.network, SceneNetwork)
     background = model.network.prepare(model.spectra.background[:, :, None, None])[:, :, 0, 0]
     path = {"steps": job.steps}
     if chips and job.segments:
         path = {"steps": 0, "max_steps": job.segments, "tolerance": 0}
+    if cropped:
+        path |= {"samples": _CROP_ORDERS, "crop": side}
     return Options(
         **path, seed=job.seed, layer=job.layer, background=background,
         occlusion_window=job.occlusion_window if chips else 0,
         occlusion_stride=job.occlusion_stride if chips else 0,
         memory=memory_of_batch(job.memory_mb),
     )  # fmt: skip
+
+
+def workers_within(job: EvaluateExplainersJob, shape: torch.Size) -> int:
+    """Return how many inputs (band, y, x) can be judged at a time; InputError where not even one can."""
+    each = 4 * shape.numel() * (_INPUTS + _MAPS * len(job.explainers)) / 2**20
+    if each > job.memory_mb:
+        raise InputError(
+            f"A crop of {shape[-2]} x {shape[-1]} pixels takes about {each:.0f} MB to be judged by "
+            f"{len(job.explainers)} explainers, more than the {job.memory_mb} MB that it may; raise the "
+            "memory, or judge fewer explainers at a time."
+        )
+    return max(1, min(torch.get_num_threads(), int(job.memory_mb / each)))
 
 
 def radius_of(job: EvaluateExplainersJob, network: Network) -> Tensor:

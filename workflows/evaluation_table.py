@@ -11,7 +11,7 @@ from ..engine.jobs import EvaluateExplainersJob
 from ..explainers.scores.bootstrap import Criterion, Interval, Place, mean_interval, rank
 from ..models.card import polarisation
 from ..models.files import Model
-from .evaluation_metrics import METRICS
+from .evaluation_metrics import METRICS, OF_PLACES
 from .evaluation_result import ModelScores
 from .evaluation_sample import Sample
 from .evaluation_settings import radius_in_decibels
@@ -74,8 +74,11 @@ def ranking_of(several: Sequence[ModelScores], seed: int) -> tuple[Place, ...]:
         parts = [scores.values[metric.name] for scores in several if metric.name in scores.values]
         if metric.ranked and len(parts) == len(several):
             values = np.concatenate(parts, 1)
-            if np.isfinite(values).any():
-                criterion = Criterion(values, bool(metric.lower_is_better))
+            placed = np.logical_not(np.concatenate([scores.placeless for scores in several], 1).all(1))
+            applies = placed if metric.name in OF_PLACES else np.ones_like(placed)
+            # The only one of several is neither the best nor the worst of them.
+            if np.isfinite(values).any() and (applies.all() or applies.sum() > 1):
+                criterion = Criterion(values, bool(metric.lower_is_better), applies)
                 families.setdefault(metric.family, {})[metric.name] = criterion
     return rank(several[0].names, families, seed)
 

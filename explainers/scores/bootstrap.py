@@ -21,10 +21,14 @@ class Interval(NamedTuple):
 
 
 class Criterion(NamedTuple):
-    """Values of a score, (explainer, chip), NaN where it is not defined, and which end is good."""
+    """Values of a score, (explainer, chip), NaN where it is not defined, and which end is good.
+
+    `applies` bool (explainer,): False for those that it can say nothing of; None where it can of all.
+    """
 
     values: np.ndarray
     lower_is_better: bool
+    applies: np.ndarray | None = None
 
 
 class Place(NamedTuple):
@@ -60,10 +64,10 @@ def rank(
 
     A score's points go evenly from 1 (best mean over the chips) to 0 (worst), ties share theirs; a family's
     are the mean of its scores', an explainer's the mean of its families', so that a family with many scores
-    weighs no more than one with one. Where only some explainers have no value at a chip (a zero map),
-    they get just less than the worst of the others there. The intervals are of the points over bootstrap
-    draws of chips, the same for all; with fewer than two chips they are 0 to 1. Explainers whose intervals
-    overlap are not separable.
+    weighs no more than one with one. A score that does not apply to an explainer counts neither for nor
+    against it. Where only some explainers have no value at a chip (a zero map), they get just less than the
+    worst of the others there. The intervals are of the points over bootstrap draws of chips, the same for
+    all; with fewer than two chips they are 0 to 1. Explainers whose intervals overlap are not separable.
     """
     families = {name: scores for name, scores in families.items() if scores}
     if not families:
@@ -92,7 +96,12 @@ def rank(
 
 
 def _points(criterion: Criterion, drawn: np.ndarray) -> np.ndarray:
-    """Return the points (draw, explainer) of a score."""
+    """Return the points (draw, explainer) of a score, NaN where it does not apply."""
+    if criterion.applies is not None and not criterion.applies.all():
+        points = np.full((len(drawn), len(criterion.values)), np.nan)
+        judged = Criterion(criterion.values[criterion.applies], criterion.lower_is_better)
+        points[:, criterion.applies] = _points(judged, drawn)
+        return points
     values = criterion.values if criterion.lower_is_better else -criterion.values
     # Just worse than the worst of the others, so that it is no tie.
     worst = np.nanmax(values, axis=0)

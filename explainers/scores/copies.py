@@ -18,8 +18,9 @@ Explain = Callable[[Tensor, Tensor], dict[str, Tensor]]
 Output = Callable[[Tensor, Tensor], Tensor]
 # From the number of an input to what is made for it, in pieces whose first axis is the copies.
 Copies = Callable[[int], Iterable[Tensor]]
-# Copies that are made at a time.
+# Copies that are made at a time, fewer where they have more values than these in all.
 PIECE = 16
+_MOST_VALUES = 2**22
 
 
 def in_batches(
@@ -53,10 +54,11 @@ def _batches(
         yield pair
 
 
-def pieces(count: int) -> Iterator[int]:
-    """Yield the sizes of the pieces that `count` copies are made in."""
-    for start in range(0, count, PIECE):
-        yield min(PIECE, count - start)
+def pieces(count: int, values: int) -> Iterator[int]:
+    """Yield the sizes of the pieces that `count` copies of so many values each are made in."""
+    size = max(1, min(PIECE, _MOST_VALUES // values))
+    for start in range(0, count, size):
+        yield min(size, count - start)
 
 
 def outputs(output: Output, x: Tensor, batch: int, check: Callable[[], None]) -> Tensor:

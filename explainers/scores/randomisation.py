@@ -9,9 +9,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ...models.segmentation_networks import SegmentationNetwork
 from .ranks import spearman
 
-# From the output down; a ResNet's stages are judged whole.
+# From the output down; a ResNet's stages are judged whole, and a U-Net's levels.
 _RESNET = ("fc", "layer4", "layer3", "layer2", "layer1", "conv1")
 
 N = TypeVar("N", bound=nn.Module)
@@ -21,14 +22,24 @@ def stages(network: nn.Module) -> dict[str, nn.Module]:
     """Return the parts of a network that are randomised one after the other, the last one first.
 
     Scene classifiers: `fc`, `layer4` to `layer1`, `conv1` of the trunk. Pixel classifiers: the layers with
-    weights of the body, named by their place in it, and then the front.
+    weights of the body, named by their place in it, and then the front. Segmentation networks: `head`, the
+    levels of the way up, `bottom`, those of the way down; the first level has the finest maps.
     """
     trunk = getattr(network, "trunk", None)
     if isinstance(trunk, nn.Module):
         return {name: trunk.get_submodule(name) for name in _RESNET}
+    if isinstance(network, SegmentationNetwork):
+        return _levels(network)
     body = network.get_submodule("body")
     weighted = {f"body.{name}": part for name, part in body.named_children() if list(part.parameters())}
     return {**dict(reversed(weighted.items())), "front": network.get_submodule("front")}
+
+
+def _levels(network: SegmentationNetwork) -> dict[str, nn.Module]:
+    part, levels = network.body.get_submodule, range(network.depth)
+    up = {f"up.{n}": nn.ModuleList([part(f"merge.{n}"), part(f"up.{n}")]) for n in levels}
+    down = {f"down.{n}": part(f"down.{n}") for n in reversed(levels)}
+    return {"head": network.head, **up, "bottom": part("bottom"), **down}
 
 
 def cascade(network: N, seed: int) -> Iterator[tuple[str, N]]:

@@ -8,11 +8,13 @@ from torch import Tensor
 
 def average_ranks(values: Tensor) -> Tensor:
     """Return the ranks (n, m), from 1, of each row of values (n, m); equal ones share their mean rank."""
-    values = values.contiguous()
-    ordered = values.sort(1).values
-    below = torch.searchsorted(ordered, values)
-    up_to = torch.searchsorted(ordered, values, right=True)
-    return (below + up_to + 1).double() / 2
+    ordered, order = values.sort(1)
+    ranks = torch.empty(values.shape, dtype=torch.float64, device=values.device)
+    for row, among, places in zip(ranks, ordered, order):
+        _, equal = among.unique_consecutive(return_counts=True)
+        mean = equal.cumsum(0).double() - (equal - 1) / 2
+        row[places] = mean.repeat_interleave(equal)
+    return ranks
 
 
 def spearman(one: Tensor, other: Tensor) -> Tensor:

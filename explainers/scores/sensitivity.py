@@ -66,7 +66,7 @@ def uniform_copies(x: Tensor, radius: float | Tensor, samples: int, seed: int, k
 
     def copies(number: int) -> Iterator[Tensor]:
         generator = random_of(seed, keys[number])
-        for size in pieces(samples):
+        for size in pieces(samples, x[number].numel()):
             noise = generator.uniform(-1, 1, (size, *x.shape[1:]))
             yield x[number] + width * torch.as_tensor(noise, dtype=x.dtype, device=x.device)
 
@@ -86,7 +86,7 @@ def speckled_copies(
 
     def copies(number: int) -> Iterator[Tensor]:
         generator = random_of(seed, keys[number])
-        for size in pieces(samples):
+        for size in pieces(samples, raw[number].numel()):
             drawn = generator.gamma(looks, 1 / looks, (size, *raw.shape[1:]))
             speckle = torch.as_tensor(np.maximum(drawn, 1e-12), dtype=raw.dtype, device=raw.device)
             if values == "db":

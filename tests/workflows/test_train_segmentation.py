@@ -13,7 +13,7 @@ import rasterio
 import torch
 from rasterio.windows import Window
 
-from explanation_layers.engine.jobs import ClassifyJob, EvaluateExplainersJob, TrainClassifierJob
+from explanation_layers.engine.jobs import ClassifyJob, TrainClassifierJob
 from explanation_layers.models.card import PIXEL_CLASSIFICATION, Card
 from explanation_layers.models.files import load_model
 from explanation_layers.models.segmentation_networks import SegmentationNetwork
@@ -23,7 +23,6 @@ from explanation_layers.rasters.labels import read_label_raster
 from explanation_layers.rasters.scene import open_scene
 from explanation_layers.workflows.classify import classify
 from explanation_layers.workflows.context import Context
-from explanation_layers.workflows.evaluate_explainers import evaluate
 from explanation_layers.workflows.segmentation_samples import read_pages
 from explanation_layers.workflows.train_classifier import train
 
@@ -236,11 +235,3 @@ def test_a_training_is_cancelled(job):
     with pytest.raises(Cancelled):
         train(replace(job, epochs=200, patience=200), context)
     assert not Path(job.model).exists()
-
-
-def test_its_explainers_can_not_be_judged_patch_by_patch(dense_model, demo, context, tmp_path):
-    job = EvaluateExplainersJob(
-        [dense_model], ["band_ablation"], scene=demo.raster, label_raster=demo.label_raster
-    )
-    with pytest.raises(InputError, match="all pixels of a window at once"):
-        evaluate(job, context)
