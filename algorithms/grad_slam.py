@@ -131,8 +131,8 @@ class GradSlam(SeriesAlgorithm):
                    tr("GeoTIFF with a band per date and explained dimension, signed, over the largest size."),
                    by_default=False),
             raster("CHANNEL_SHARE", tr("Channel shares"),
-                   tr("GeoTIFF with a band per channel: its share of the sum over dates of the size of input "
-                      "times gradient."), by_default=False),
+                   tr("GeoTIFF with a band per channel: its share of the sizes of all channels' Shapley "
+                      "values, absent channels being at the training mean of each date."), by_default=False),
             raster("ANOMALY", tr("Anomaly"),
                    tr("GeoTIFF of the mean squared reconstruction error, in deviations of the channels."),
                    by_default=False),

@@ -10,6 +10,7 @@ from rasterio.windows import Window
 from torch import Tensor
 
 from ..engine.series_jobs import GradSlamJob
+from ..explainers.channel_shares import channel_contributions, shares_of
 from ..explainers.date_dependence import anomaly
 from ..explainers.grad_slam import GradSlam, importance
 from ..models.autoencoder import Autoencoder
@@ -37,7 +38,7 @@ class DateResult(NamedTuple):
     importance: np.ndarray
     signed: np.ndarray
     combined: np.ndarray
-    shares: np.ndarray
+    shares: np.ndarray | None
     anomaly: np.ndarray | None
     anomaly_dates: np.ndarray | None
     anomaly_residual: np.ndarray | None
@@ -53,7 +54,7 @@ class DateWorker:
         self._job, self._context, self._series = job, context, series
         self._directions, self._device = directions, device
         self._network = cast(Autoencoder, model.network.to(device))
-        self._start = model.spectra.mean.to(device)
+        self._start = self._network.prepare(model.spectra.mean[None].to(device))[0]
         memory = job.memory_mb * 2**20 // _BATCH_SHARE
         self._grad_slam = GradSlam(self._network, job.variant, job.layers, memory)
         self._done, self._total = 0, total
@@ -71,9 +72,6 @@ class DateWorker:
         maps = importance(found.maps, self._job.scaling).cpu()
         weights = self._directions.weights
         combined = maps[0] if len(maps) == 1 else torch.einsum("d,dnt->nt", weights, maps.square()).sqrt()
-        channels = found.channel_weights.cpu()
-        totals = channels.sum(2, keepdim=True)
-        shares = torch.where(totals > 0, channels / totals, 1 / channels.shape[2])
         gaps = torch.from_numpy(~seen.reshape(len(rows), len(self._series.dates), -1).any(2))
         score, dates, residual = self._anomaly(prepared, seen)
         return DateResult(
@@ -82,9 +80,16 @@ class DateWorker:
             importance=maps.masked_fill(gaps, float("nan")).numpy(),
             signed=importance(found.maps, "maxabs").cpu().masked_fill(gaps, float("nan")).numpy(),
             combined=combined.masked_fill(gaps, float("nan")).numpy(),
-            shares=torch.einsum("d,dnc->nc", weights, shares).numpy(),
+            shares=self._shares(prepared),
             anomaly=score, anomaly_dates=dates, anomaly_residual=residual,
         )  # fmt: skip
+
+    def _shares(self, prepared: Tensor) -> np.ndarray | None:
+        if not self._job.channel_share:
+            return None
+        vectors = self._directions.vectors.to(self._device)
+        parts = channel_contributions(self._network, prepared, self._start, vectors, self._context.check)
+        return torch.einsum("d,dnc->nc", self._directions.weights, shares_of(parts).cpu()).numpy()
 
     @torch.no_grad()
     def _anomaly(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..engine.series_jobs import GradSlamJob
+from ..explainers.channel_shares import MOST_CHANNELS
 from ..explainers.date_dependence import date_dependence
 from ..explainers.grad_slam import SCALINGS, VARIANTS
 from ..models.autoencoder import Autoencoder
@@ -106,6 +107,12 @@ def _check(job: GradSlamJob, model: Model) -> None:
     if wrong := [layer for layer in job.layers if not 1 <= layer <= convolutions]:
         raise InputError(
             f"The encoder has no layer {wrong[0]}; its {convolutions} convolutions are counted from 1."
+        )
+    channels = cast(Autoencoder, model.network).channels
+    if job.channel_share and channels > MOST_CHANNELS:
+        raise InputError(
+            f"The shares of {channels} channels would take all their coalitions; CHANNEL_SHARE is for "
+            f"{MOST_CHANNELS} or fewer. Train a model on fewer CHANNELS, or leave it empty."
         )
     if job.anomaly_steps < 1:
         raise InputError(f"There can't be {job.anomaly_steps} steps; choose 1 or more.")

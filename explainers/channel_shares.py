@@ -1,0 +1,69 @@
+"""How much each channel of a series made its embedding: Shapley values of channels (Shapley 1953)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from math import factorial
+
+import torch
+from torch import Tensor
+
+from ..models.autoencoder import Autoencoder
+from .costs import layer_bytes
+
+# With more, coalitions are too many: 2 to the power of the channels.
+MOST_CHANNELS = 8
+
+
+@torch.no_grad()
+def channel_contributions(
+    network: Autoencoder, prepared: Tensor, start: Tensor, directions: Tensor,
+    check: Callable[[], None] = lambda: None, memory: int = 64 * 2**20,
+) -> Tensor:  # fmt: skip
+    """Return the Shapley values (direction, n, channel) of channels in prepared series (n, date * channel).
+
+    A channel that is absent has the values of the series `start` (date * channel,), such as the mean of each
+    date, so that a season which all series share is nobody's. Exact, by all coalitions: a direction's values
+    add up to its coordinate of the embedding less that of `start`. `check` may raise to stop.
+    Raises ValueError for more than MOST_CHANNELS channels.
+    """
+    count = network.channels
+    if count > MOST_CHANNELS:
+        raise ValueError(f"{count} channels have too many coalitions; {MOST_CHANNELS} are the most.")
+    size = max(1, memory // layer_bytes(network, 1))
+    parts = [
+        _contributions(network, part, start.to(part), directions, check) for part in prepared.split(size)
+    ]
+    return torch.cat(parts, 1) if parts else prepared.new_empty(len(directions), 0, count)
+
+
+def shares_of(contributions: Tensor) -> Tensor:
+    """Return each channel's share of the sum of sizes over the last axis, all alike where that is 0."""
+    sizes = contributions.abs()
+    total = sizes.sum(-1, keepdim=True)
+    return torch.where(total > 0, sizes / total, 1 / sizes.shape[-1])
+
+
+def _contributions(
+    network: Autoencoder, part: Tensor, start: Tensor, directions: Tensor, check: Callable[[], None]
+) -> Tensor:
+    count = network.channels
+    series = part.unflatten(1, (network.dates, count))
+    absent = start.reshape(network.dates, count)
+    values: dict[frozenset[int], Tensor] = {}
+    for size in range(count + 1):
+        for chosen in combinations(range(count), size):
+            check()
+            present = torch.zeros(count, dtype=torch.bool, device=part.device)
+            present[list(chosen)] = True
+            mixed = torch.where(present, series, absent).flatten(1)
+            values[frozenset(chosen)] = directions @ network.encode(mixed).T
+    found = part.new_zeros(len(directions), len(part), count)
+    for coalition, value in values.items():
+        size = len(coalition)
+        for channel in range(count):
+            if channel in coalition:
+                weight = factorial(size - 1) * factorial(count - size) / factorial(count)
+                found[..., channel] += weight * (value - values[coalition - {channel}])
+    return found
