@@ -39,7 +39,7 @@ class DemoData(EngineAlgorithm):
     def tags(self) -> list[str]:
         return [
             "demo", "simulate", "synthetic", "hyperspectral", "sar", "radar", "evidence", "segmentation",
-            "test data",
+            "time series", "crops", "test data",
         ]  # fmt: skip
 
     def shortHelpString(self) -> str:
@@ -47,25 +47,27 @@ class DemoData(EngineAlgorithm):
             "Simulates a scene whose classes share everything but what was planted, so it is known what "
             "an explanation must find. 'hyperspectral': spectra with absorption bands. 'sar_scenes': radar "
             "chips (VV and VH) with a line, a strip, a building, points or an edge in speckle, for "
-            "classifiers of whole chips. 'segmentation': a street in 25 bands, with two classes that differ "
-            "only in three bands and two that differ only in a signal 6 pixels away, for networks that "
-            "classify all pixels at once.\n"
+            "classifiers of whole chips. 'sar_series': a year of VV and VH over parcels, each crop brighter "
+            "or darker than the others on a few dates, for autoencoders of series. 'segmentation': a street "
+            "in 25 bands, with two classes that differ only in three bands and two that differ only in a "
+            "signal 6 pixels away, for networks that classify all pixels at once.\n"
             "Outputs: A folder with the scene, labels, a class raster, and a truth file. For 'sar_scenes' "
             "also chips in a folder per class to train (train, and train_spurious with a misleading corner "
-            "reflector) and to test (test), with masks of the evidence. For 'segmentation' no points; a "
-            "second scene to test on, and rasters of sun, shadow and boundaries.\n"
+            "reflector) and to test (test), with masks of the evidence. For 'sar_series' the labels are "
+            "parcels. For 'segmentation' no points; a second scene to test on, and rasters of sun, shadow "
+            "and boundaries.\n"
             "Example: qgis_process run explain:demodata --SCENE=hyperspectral --SIZE=128 --SEED=1 "
             "--FOLDER=/tmp/demo"
         )
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         self.addParameter(
-            choice("SCENE", tr("Kind of scene"), ("hyperspectral", "sar_scenes", "segmentation"),
-                   "hyperspectral",
+            choice("SCENE", tr("Kind of scene"),
+                   ("hyperspectral", "sar_scenes", "sar_series", "segmentation"), "hyperspectral",
                    tr("What to simulate: 'hyperspectral' is a raster of reflectance with planted "
                       "absorption bands, 'sar_scenes' are radar chips with planted structures, and a "
-                      "raster that holds more of them, 'segmentation' are two rasters of a street, with "
-                      "every pixel labelled."))
+                      "raster that holds more of them, 'sar_series' is a year of radar over parcels of "
+                      "crops, 'segmentation' are two rasters of a street, with every pixel labelled."))
         )  # fmt: skip
         self.addParameter(
             whole(
@@ -91,7 +93,9 @@ class DemoData(EngineAlgorithm):
             )
         )
         self.addOutput(QgsProcessingOutputRasterLayer("RASTER", tr("Simulated scene")))
-        self.addOutput(QgsProcessingOutputVectorLayer("LABELS", tr("Labels as points or footprints")))
+        self.addOutput(
+            QgsProcessingOutputVectorLayer("LABELS", tr("Labels as points, footprints or parcels"))
+        )
         self.addOutput(QgsProcessingOutputRasterLayer("LABEL_RASTER", tr("Labels as class raster")))
         self.addOutput(QgsProcessingOutputFile("TRUTH", tr("Known evidence")))
         self.addOutput(QgsProcessingOutputVectorLayer("EVIDENCE", tr("Evidence on the scene (sar_scenes)")))

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from .simulate_hyperspectral import write_hyperspectral
 from .simulate_sar_scenes import write_sar_scenes
+from .simulate_sar_series import write_sar_series
 from .simulate_segmentation import write_segmentation
 
 
@@ -26,5 +27,6 @@ class SceneMaker(Protocol):
 SCENE_KINDS: Mapping[str, SceneMaker] = {
     "hyperspectral": write_hyperspectral,
     "sar_scenes": write_sar_scenes,
+    "sar_series": write_sar_series,
     "segmentation": write_segmentation,
 }
