@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from qgis.core import (
     QgsProcessingParameterExtent,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
+    QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
     QgsProcessingParameterString,
@@ -194,7 +196,7 @@ def was_given(definition: QgsProcessingParameterDefinition, parameters: dict[str
 
 
 def problem_with(definition: QgsProcessingParameterDefinition, value: Any) -> str | None:
-    """Say in a sentence why `value` does not fit an enum or a number; None where it does.
+    """Say in a sentence why `value` does not fit an enum, a number or a list of files; None where it does.
 
     Values that a model or an expression supplies later are not judged here.
     """
@@ -207,6 +209,10 @@ def problem_with(definition: QgsProcessingParameterDefinition, value: Any) -> st
                 return tr("{name} is '{value}'; it must be one of: {options}.").format(
                     name=name, value=chosen, options=", ".join(definition.options())
                 )
+    elif isinstance(definition, QgsProcessingParameterMultipleLayers):
+        for layer in value if isinstance(value, list) else [value]:
+            if isinstance(layer, str) and os.path.isabs(layer) and not os.path.exists(layer):
+                return tr("{name}: there is no file {path}; check its name.").format(name=name, path=layer)
     elif isinstance(definition, QgsProcessingParameterNumber):
         if isinstance(value, str):
             try:
