@@ -73,7 +73,7 @@ class EvaluateExplainers(ChipAlgorithm, LabelledAlgorithm):
     def shortHelpString(self) -> str:
         return tr(
             "Scores explainers on a sample of chips (scene classifiers) or of labelled pixels (pixel "
-            "classifiers), for one model or several, such as one per polarisation. Robustness: "
+            "classifiers and U-Nets), for one model or several, such as one per polarisation. Robustness: "
             "Max-Sensitivity, and sensitivity to speckle. Faithfulness: infidelity, deletion, insertion, "
             "completeness. Randomisation of the network's weights. Complexity: size of the picture (XAI "
             "entropy), sparsity. Localisation, where masks say where the evidence is. Means come with "
@@ -107,7 +107,7 @@ class EvaluateExplainers(ChipAlgorithm, LabelledAlgorithm):
                     defaultValue=",".join(DEFAULT_EXPLAINERS), usesStaticStrings=True,
                 ),
                 tr("The methods to score. Each must serve all models; pixel classifiers have no grad_cam, "
-                   "scene classifiers no deeplift."),
+                   "scene classifiers no deeplift, U-Nets neither, and no occlusion."),
             ),
             folder("MASKS", tr("Folder of masks"),
                    tr("With a folder of chips: rasters of the same names in the same sub-folders, not 0 "

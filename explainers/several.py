@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor
 
 from ..models.files import Network
 from .base import Attribution, Options
+from .dense import Propagated
 from .gradients import PassExplainer
+from .graphs import DenseNetwork, graph_of
 from .passes import Passes
 from .registry import make_explainer
 
@@ -22,6 +25,9 @@ class Several:
     def __init__(self, names: Sequence[str], network: Network, options: Options) -> None:
         self.network, self.options = network, options
         self.explainers = {name: make_explainer(name, network, options, single=True) for name in names}
+        if any(isinstance(each, Propagated) for each in self.explainers.values()):
+            # Now, on one thread: while a network is followed, others can't run.
+            graph_of(cast(DenseNetwork, network))
 
     @property
     def batch_size(self) -> int:

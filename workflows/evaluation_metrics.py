@@ -41,10 +41,11 @@ METRICS = (
            "The same while they are put back onto the baseline."),
     Metric("residual", "Completeness residual", "completeness", True, False,
            "Mean |output - baseline output - sum of the map| over the mean |output - baseline output|; only "
-           "of methods whose values are contributions."),
+           "of methods whose values are contributions, of tangents from their own reference."),
     Metric("randomised_similarity", "Similarity after randomisation", "randomisation", True, True,
            "Mean |Spearman| of the map with that of networks whose weights were permuted from the output "
-           "down; near 1 the map does not depend on what was learnt; Adebayo et al. 2018."),
+           "down (of U-Nets: of the bands' sums); near 1 the map does not depend on what was learnt; Adebayo "
+           "et al. 2018."),
     Metric("png_kb", "Gray PNG (KB)", "complexity", True, True,
            "XAI entropy: size of the map as 8-bit gray PNG of its own size, zlib level 9, no metadata."),
     Metric("figure_kb", "Colour PNG (KB)", "complexity", True, False,
