@@ -112,20 +112,23 @@ class Growth:
             rng.uniform(*STRENGTHS, len(crop)),
         )
 
-    def decibels(self, crops: Sequence[Crop], parcels: np.ndarray) -> np.ndarray:
+    def decibels(
+        self, crops: Sequence[Crop], parcels: np.ndarray, season_db: tuple[float, float]
+    ) -> np.ndarray:
         """Return the mean backscatter in dB (n, date, channel) of `parcels` (n,), weather left out.
 
-        Parcel -1, the land between, has the average season and no window.
+        `season_db` is what the full season adds, per channel. Parcel -1, the land between, has the average
+        season and no window.
         """
         planted = np.stack([windows_db(crop) for crop in crops])
         decibels = np.empty((len(parcels), len(DATES), len(CHANNELS)))
         inside = parcels >= 0
         own = parcels[inside]
-        decibels[:] = LEVEL_DB + season(np.zeros(1))[..., None] * SEASON_DB
+        decibels[:] = LEVEL_DB + season(np.zeros(1))[..., None] * season_db
         decibels[inside] = (
             LEVEL_DB
             + self.level_db[own, None, None]
-            + season(self.shift_days[own])[..., None] * SEASON_DB
+            + season(self.shift_days[own])[..., None] * season_db
             + planted[self.crop[own]] * self.strength[own, None, None]
         )
         return decibels

@@ -66,10 +66,11 @@ class SeriesScene:
     """
 
     def __init__(
-        self, size: int, seed: int, crops: Sequence[Crop] = CROPS, looks: float = simulated.LOOKS
-    ) -> None:
+        self, size: int, seed: int, crops: Sequence[Crop] = CROPS,
+        season_db: tuple[float, float] = simulated.SEASON_DB,
+    ) -> None:  # fmt: skip
         rng = np.random.default_rng([seed, 0])
-        self.size, self.seed, self.crops, self._looks = size, seed, crops, looks
+        self.size, self.seed, self.crops, self.season_db = size, seed, crops, season_db
         self.parcels = ParcelMap(size, rng)
         shares = [crop.share for crop in crops]
         self.growth = Growth.drawn(by_share(shares, len(self.parcels), LEAST_PARCELS, rng), rng)
@@ -83,11 +84,11 @@ class SeriesScene:
         """Return power float32 (band, y, x), date by date, NaN in gaps, and parcels (y, x), -1 for none."""
         parcels = self.parcels.read(window)
         numbers, places = np.unique(parcels, return_inverse=True)
-        means = self.growth.decibels(self.crops, numbers) + self.weather_db
+        means = self.growth.decibels(self.crops, numbers, self.season_db) + self.weather_db
         power = np.power(10, means / 10).astype(np.float32).reshape(len(numbers), -1).T
         rng = np.random.default_rng([self.seed, 1, window.row_off, window.col_off])
         values = power[:, places.reshape(parcels.shape)]
-        values *= simulated.speckle(values.shape, self._looks, rng)
+        values *= simulated.speckle(values.shape, simulated.LOOKS, rng)
         for place, gap in self.gaps.items():
             rows, columns = (
                 slice(max(0, start - offset), max(0, start + length - offset))
@@ -200,7 +201,7 @@ def _truth(scene: SeriesScene, pixels: np.ndarray) -> dict:
         "shared_by_all_classes": {
             "level_db": dict(zip(CHANNELS, simulated.LEVEL_DB)),
             "level_spread_db": simulated.LEVEL_SPREAD_DB,
-            "season_db": dict(zip(CHANNELS, simulated.SEASON_DB)),
+            "season_db": dict(zip(CHANNELS, scene.season_db)),
             "season_days_of_year": [simulated.START_DAY, simulated.END_DAY],
             "season_time_constants_days": [simulated.START_DAYS, simulated.END_DAYS],
             "season_shift_spread_days": simulated.SHIFT_SPREAD_DAYS,

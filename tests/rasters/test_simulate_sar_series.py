@@ -151,7 +151,7 @@ def test_speckle_has_the_looks_that_are_stated(files: dict[str, str], truth: dic
     values, parcels = scene.tile(window)
     values = values.reshape(len(DATES), len(CHANNELS), -1)
     numbers, places = np.unique(parcels, return_inverse=True)
-    means = 10 ** ((scene.growth.decibels(CROPS, numbers) + scene.weather_db) / 10)
+    means = 10 ** ((scene.growth.decibels(CROPS, numbers, crops.SEASON_DB) + scene.weather_db) / 10)
     ratio = values / np.moveaxis(means, 0, -1)[..., places.ravel()]
     assert np.nanmean(ratio) == pytest.approx(1, abs=0.001)
     assert 1 / np.nanvar(ratio) == pytest.approx(truth["looks"], rel=0.01) and truth["looks"] == 12
