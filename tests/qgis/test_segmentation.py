@@ -145,5 +145,13 @@ def test_a_street_is_learnt_explained_and_audited_for_real(run, tmp_path):
     rows = [row.items() for row in table.GetLayer()]
     grades = {row["method"]: row["grade"] for row in rows}
     assert grades["secant_contributions"] == grades["last_layer"] == "A" and grades["seg_grad_cam"] == "C"
+    scored = run(
+        "evaluateexplainers", **model, LABELS=street["TEST_LABEL_RASTER"], CHIPS=2, SAMPLES=1,
+        EXPLAINERS="saliency,secant_contributions", RANDOMISED_CHIPS=0, METRICS=str(tmp_path / "m.csv"),
+    )  # fmt: skip
+    table = ogr.Open(scored["METRICS"])
+    scores = [row.items() for row in table.GetLayer()]
+    assert [row["explainer"] for row in scores] == ["saliency", "secant_contributions"]
+    assert float(scores[1]["residual"]) < 1e-4
     assert ogr.Open(worst).GetLayer().GetFeatureCount() == 40
     assert Path(worst).with_suffix(".json").exists()
