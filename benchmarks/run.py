@@ -1,4 +1,5 @@
-"""Runs the races: `make bench`, or with the names of some as arguments: architectures, `chips`, `dense`.
+"""Runs the races: `make bench`, or with the names of some as arguments: architectures, `chips`, `dense`,
+`series`.
 
 Those of scenes need the real scene in ../shared.
 """
@@ -11,9 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 runpy.run_path(str(ROOT / "engine" / "launcher.py"))["register"](ROOT)
 DATA = ROOT.parent / "shared" / "data"
-CHIPS, DENSE = "chips", "dense"
+CHIPS, DENSE, SERIES = "chips", "dense", "series"
 wanted = sys.argv[1:]
-if architectures := [name for name in wanted if name not in (CHIPS, DENSE)] or not wanted:
+if architectures := [name for name in wanted if name not in (CHIPS, DENSE, SERIES)] or not wanted:
     races = importlib.import_module("explanation_layers.benchmarks.races")
     races.main(DATA / "indian_pines", architectures if wanted else [])
 if CHIPS in wanted or not wanted:
@@ -21,3 +22,5 @@ if CHIPS in wanted or not wanted:
     races.main(DATA / "mstar_soc_subset" / "TEST")
 if DENSE in wanted or not wanted:
     importlib.import_module("explanation_layers.benchmarks.dense_races").main()
+if SERIES in wanted or not wanted:
+    importlib.import_module("explanation_layers.benchmarks.series_races").main()

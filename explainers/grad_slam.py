@@ -98,12 +98,8 @@ class GradSlam:
 
 def layer_map(activation: Tensor, gradient: Tensor, variant: str) -> Tensor:
     """Return the map (n, T_l) of a layer's activations and gradients (n, filter, 1, T_l)."""
-    if variant == "element_wise":
-        return (gradient * activation).sum((1, 2))
-    weights = gradient.mean((2, 3))
-    # As a product of matrices: nothing as large as the activations is made.
-    rows = activation.squeeze(2).transpose(1, 2)
-    return (rows @ weights[:, :, None]).squeeze(2)
+    weights = gradient.mean(3, keepdim=True) if variant == "pooled" else gradient
+    return (weights * activation).sum((1, 2))
 
 
 def to_dates(maps: Tensor, dates: int) -> Tensor:
