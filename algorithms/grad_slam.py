@@ -113,6 +113,9 @@ class GradSlam(SeriesAlgorithm):
             whole("ANOMALY_STEPS", tr("Steps for ANOMALY_DATES"), Job.anomaly_steps, 1, 4096,
                   tr("Segments of the path from the mean series, along which the reconstruction error is "
                      "divided among dates."), True),
+            words("PLOT_CHANNEL", tr("Channel of the plot"),
+                  tr("Name of the channel that PLOT draws in colour, with the others in grey; empty: the "
+                     "first."), True),
             no_label(Job.unlabelled_value),
             seed(),
             device(),
@@ -173,6 +176,7 @@ class GradSlam(SeriesAlgorithm):
             variant=self.chosen["VARIANT"],
             scaling=self.chosen["SCALING"],
             layers=whole_numbers("LAYERS", self.text("LAYERS", parameters, context)),
+            plot_channel=self.text("PLOT_CHANNEL", parameters, context) or "",
             **self.numbers(("ANOMALY_STEPS",), parameters, context),
             **self.common(parameters, context),
             **outputs,

@@ -78,7 +78,8 @@ class GradSlamJob(SeriesJob):
     `target` `dimensions` explains those of the embedding in `dimensions`, counted from 1, all where empty;
     `contrast` explains the direction from `contrast_class` to `class_name`, classes of the labels.
     `variant` and `scaling` as in `explainers.grad_slam`; `layers`, counted from 1, are merged, all where
-    empty. `anomaly_steps` are those of integrated gradients for `anomaly_dates`.
+    empty. `anomaly_steps` are those of integrated gradients for `anomaly_dates`; `plot` draws `plot_channel`,
+    the first where empty.
     """
 
     KIND: ClassVar[str] = "grad_slam"
@@ -96,6 +97,7 @@ class GradSlamJob(SeriesJob):
     scaling: str = "absolute_minmax"
     layers: tuple[int, ...] = ()
     anomaly_steps: int = 16
+    plot_channel: str = ""
     date_importance: str | None = None
     dimension_importance: str | None = None
     signed: str | None = None

@@ -39,7 +39,7 @@ class Profiles:
         """
         chosen = classes >= 0
         classes, values, keys = classes[chosen], values[chosen], keys[chosen]
-        maps = importance[:, chosen].transpose(1, 0, 2).reshape(len(classes), -1)
+        maps = np.concatenate(list(importance[:, chosen]), 1)
         self._means.add(classes, 10 ** (values / 10) if self._unit == "dB" else values, keys)
         self._values.add(classes, values, keys)
         self._importance.add(classes, maps, keys)
@@ -80,8 +80,8 @@ class Profiles:
                         ])  # fmt: skip
         return {"columns": [dict(zip(("name", "type", "alias"), c)) for c in columns], "rows": rows}
 
-    def panels(self) -> list[list[ProfilePanel]]:
-        """Return the panels of the plot: a row per direction, a column per class."""
+    def panels(self, shown: int) -> list[list[ProfilePanel]]:
+        """Return the panels of a plot of channel `shown`: a row per direction, a column per class."""
         values, importance = self._profiles(), self.importance()
         days = [date.fromisoformat(day) for day in self._series.dates]
         channels = self._series.channels
@@ -89,10 +89,10 @@ class Profiles:
             [
                 ProfilePanel(
                     title=self.classes[number], row_title=name, dates=days,
-                    mean=mean[:, 0], low=low[:, 0], high=high[:, 0],
+                    mean=mean[:, shown], low=low[:, shown], high=high[:, shown],
                     importance=from_least(importance[number][d]),
-                    backdrops={channel: mean[:, c] for c, channel in enumerate(channels) if c},
-                    unit=f"{channels[0]}{self._in_unit}", pixels=int(pixels.max()),
+                    backdrops={channel: mean[:, c] for c, channel in enumerate(channels) if c != shown},
+                    unit=f"{channels[shown]}{self._in_unit}", pixels=int(pixels.max()),
                 )
                 for number, (mean, low, high, pixels) in values.items()
             ]

@@ -72,7 +72,8 @@ class DateWorker:
         maps = importance(found.maps, self._job.scaling).cpu()
         weights = self._directions.weights
         combined = maps[0] if len(maps) == 1 else torch.einsum("d,dnt->nt", weights, maps.square()).sqrt()
-        gaps = torch.from_numpy(~seen.reshape(len(rows), len(self._series.dates), -1).any(2))
+        shape = (len(rows), len(self._series.dates), len(self._series.channels))
+        gaps = torch.from_numpy(~seen.reshape(shape).any(2))
         score, dates, residual = self._anomaly(prepared, seen)
         return DateResult(
             rows=rows, cols=cols,

@@ -147,4 +147,5 @@ def top_dates(combined: np.ndarray) -> np.ndarray:
 
 def _by_date(maps: np.ndarray) -> np.ndarray:
     """Bring maps (direction, n, date) to (n, date * direction), date by date."""
-    return maps.transpose(1, 2, 0).reshape(maps.shape[1], -1)
+    directions, pixels, dates = maps.shape
+    return maps.transpose(1, 2, 0).reshape(pixels, dates * directions)

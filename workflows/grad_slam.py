@@ -40,7 +40,7 @@ def explain(job: GradSlamJob, context: Context) -> dict:
     """Explain the embedding of the series that `job` names, and summarise it per class and date."""
     device = resolve_device(job.device)
     series, model = open_series_pair(job.series, job.model, context)
-    _check(job, model)
+    _check(job, series, model)
     window = series.grid.window_of(job.extent)
     inputs = [*series.paths, job.model, *label_paths(job)]
     with Outputs(context.job_id, with_records(job.output_paths()), inputs) as outputs:
@@ -73,6 +73,10 @@ def explain(job: GradSlamJob, context: Context) -> dict:
                     score += float(result.anomaly.sum())
         if not pixels:
             raise no_data(series)
+        if not profiles.importance():
+            raise InputError(
+                "No labelled pixel in the extent has data; choose other labels or another extent."
+            )
         writers.write_styles(profiles.limit())
         mean = sums / np.where(counts > 0, counts, np.nan)
         top = [series.dates[t] for t in np.argsort(-np.nan_to_num(mean, nan=-np.inf))[:_TOP]]
@@ -84,8 +88,9 @@ def explain(job: GradSlamJob, context: Context) -> dict:
             "anomaly_mean_residual": residual / score if job.anomaly_dates and score else None,
         }
         if job.plot:
-            title = f"{model.card.architecture}, {job.variant.replace('_', '-')} Grad-SLAM"
-            plot_profiles(outputs.stage(job.plot), profiles.panels(), title)
+            title = f"Importance of dates, {job.variant.replace('_', '-')} Grad-SLAM"
+            channel = series.channels.index(job.plot_channel) if job.plot_channel else 0
+            plot_profiles(outputs.stage(job.plot), profiles.panels(channel), title)
         record = run_record(job, context, {**facts, **found})
         stage_records(outputs, job.output_paths(), record)
     numbers = {"PIXELS": pixels, "ANOMALY_THRESHOLD": threshold}
@@ -99,10 +104,15 @@ def explain(job: GradSlamJob, context: Context) -> dict:
     }
 
 
-def _check(job: GradSlamJob, model: Model) -> None:
+def _check(job: GradSlamJob, series: Series, model: Model) -> None:
     for name, value, known in (("variant", job.variant, VARIANTS), ("scaling", job.scaling, SCALINGS)):
         if value not in known:
             raise InputError(f"There is no {name} '{value}'; choose one of {', '.join(known)}.")
+    if job.plot_channel and job.plot_channel not in series.channels:
+        raise InputError(
+            f"The series has no channel '{job.plot_channel}' to plot; choose one of "
+            f"{', '.join(series.channels)}."
+        )
     convolutions = cast(Autoencoder, model.network).convolutions
     if wrong := [layer for layer in job.layers if not 1 <= layer <= convolutions]:
         raise InputError(

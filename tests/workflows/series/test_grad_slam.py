@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,11 +190,16 @@ def test_the_record_says_how(found):
         ({"target": "contrast", "class_name": "beet", "contrast_class": "rice"}, "no class 'rice'"),
         ({"target": "contrast", "class_name": "beet", "contrast_class": "beet"}, "at the same place"),
         ({"target": "contrast", "label_features": None}, "needs LABELS"),
+        ({"plot_channel": "HH"}, "no channel 'HH' to plot; choose one of VV, VH"),
+        ({"extent": [3e5, 5_799_960.0, 300_040.0, 58e5], "label_features": "EMPTY"}, "No labelled pixel in"),
+        ({"extent": [300_840.0, 5_799_040.0, 300_960.0, 5_799_160.0]}, "holds no pixel with data"),
         ({"anomaly_steps": 0}, "can't be 0 steps"),
         ({"series": SeriesSource(("/nowhere/series.tif",))}, "/nowhere/series.tif"),
     ],
 )
 def test_what_can_not_be_explained_is_said(scene, model, context, tmp_path, settings, sentence):
+    if settings.get("label_features") == "EMPTY":
+        settings = {**settings, "label_features": _one_parcel(scene, tmp_path.parent / "one.geojson")}
     job = replace(explaining(scene, model, date_importance=str(tmp_path / "dates.tif")), **settings)
     with pytest.raises(InputError, match=sentence):
         explain(job, context)
@@ -211,3 +217,11 @@ def test_a_stopped_job_leaves_nothing(scene, model, tmp_path):
     with pytest.raises(Cancelled):
         explain(explaining(scene, model, date_importance=str(tmp_path / "dates.tif")), context)
     assert not list(tmp_path.iterdir())
+
+
+def _one_parcel(scene, path):
+    """Write the last parcel with data alone, and return the file."""
+    document = json.loads(Path(scene.parcels).read_text())
+    document["features"] = document["features"][-2:-1]
+    path.write_text(json.dumps(document))
+    return str(path)
