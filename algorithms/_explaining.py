@@ -17,7 +17,7 @@ EXPLAINERS = (
 )  # fmt: skip
 # Those that need no other parameter.
 OWN_BASELINES = ("zero", "mean", "chip_mean", "speckle")
-BASELINES = (*OWN_BASELINES[:2], "class_mean", "spectrum", *OWN_BASELINES[2:])
+BASELINES = (*OWN_BASELINES[:2], "class_mean", "spectrum", "continuum", *OWN_BASELINES[2:])
 # The explainers that read a parameter.
 READ_BY = {
     "STEPS": ("integrated_gradients",),

@@ -71,6 +71,7 @@ class Attribution(ChipAlgorithm):
         used_with={
             **TARGET_AND_BASELINE.used_with,
             "BASELINE": ("EXPLAINER", _WITH_BASELINE),
+            "WAVELENGTHS": ("BASELINE", ("continuum",)),
             "MAX_STEPS": ("EXPLAINER", ("integrated_gradients",)),
             "TOLERANCE": ("EXPLAINER", ("integrated_gradients",)),
             "SAMPLES": ("EXPLAINER", ("gradient_shap", "band_shapley")),
@@ -142,9 +143,10 @@ class Attribution(ChipAlgorithm):
             *target(Job.target),
             *baseline(BASELINES, Job.baseline,
                       tr("The spectrum that stands for 'no evidence': 'zero', the 'mean' of the training "
-                         "pixels, the mean of one class ('class_mean'), or a given 'spectrum'. For scene "
-                         "classifiers also the mean of each chip itself ('chip_mean'), and that with "
-                         "'speckle'.")),
+                         "pixels, the mean of one class ('class_mean'), a given 'spectrum', or the "
+                         "'continuum', each pixel's own upper hull, against which only absorptions count. "
+                         "For scene classifiers also the mean of each chip itself ('chip_mean'), and that "
+                         "with 'speckle'.")),
             extent(tr("Part of the scene to explain, in any CRS; empty: all of it.")),
             mask(tr("Polygons, in any CRS: only pixels whose centre lies inside one are explained, or by a "
                     "scene classifier the chips that fill them.")),
@@ -153,6 +155,10 @@ class Attribution(ChipAlgorithm):
     def _advanced(self) -> list:
         return [
             steps(Job.steps),
+            words("WAVELENGTHS", tr("Wavelengths"),
+                  tr("For BASELINE continuum, where neither the scene nor the model tells them: wavelengths "
+                     "in nm or µm between commas, one per band; or the path of a text or CSV file with one "
+                     "per line."), True),
             whole("MAX_STEPS", tr("Most steps"), Job.max_steps, 2, 4096,
                   tr("Where STEPS is 0: the steps at which a pixel is given up; such pixels are counted "
                      "in UNSETTLED."),
@@ -247,6 +253,7 @@ class Attribution(ChipAlgorithm):
             for name in ("MAX_STEPS", "TOLERANCE"):
                 self.warn_unused(name, tr("a fixed number of STEPS"), parameters, feedback)
         spectrum = self.text("BASELINE_SPECTRUM", parameters, context)
+        wavelengths = self.text("WAVELENGTHS", parameters, context)
         return Job(
             **self._explained(parameters, context, feedback),
             model=self.model(parameters, context),
@@ -257,6 +264,7 @@ class Attribution(ChipAlgorithm):
             baseline=self.chosen["BASELINE"],
             baseline_class=self.text("BASELINE_CLASS", parameters, context),
             baseline_spectrum=read_spectrum(spectrum) if spectrum else None,
+            wavelengths=read_spectrum(wavelengths, "WAVELENGTHS") if wavelengths else None,
             layer=self.chosen["GRAD_CAM_LAYER"],
             **self._parts(parameters, context, feedback),
             merge=self.chosen["MERGE"],

@@ -162,7 +162,8 @@ class AttributionJob(TargetedJob):
     those at `mask_features` of the scene, or those of a slide over it; `chip_stride` and `merge` as in
     `ClassifyJob`. `chip_folder` takes a raster per chip of `patches`. `layer` is that of Grad-CAM.
 
-    Of a `series`, given in place of `scene`, bands are dates and channels.
+    Of a `series`, given in place of `scene`, bands are dates and channels. `wavelengths`, one per band in nm
+    or µm, stand in for the scene's own, which the baseline `continuum` needs.
 
     `parts` are what the output is divided among: `bands`, `rings` of pixels by their distance, up to each of
     `ring_limits` and beyond the last, or `regions`, from features or a class raster as labels are.
@@ -191,6 +192,7 @@ class AttributionJob(TargetedJob):
     occlusion_stride: int = 0
     parts: str = "bands"
     ring_limits: tuple[int, ...] = (0, 3, 10)
+    wavelengths: list[float] | None = None
     region_features: str | None = None
     region_raster: str | None = None
     seed: int = 0

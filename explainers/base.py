@@ -114,8 +114,9 @@ class Explainer:
     ) -> TileAttribution:
         """Explain the wanted pixels of a tile, patch by patch.
 
-        `tile` (band, y, x) with halo and `baseline` (band,) at prepared values; `weights` (class, y, x) and
-        `wanted` bool (y, x) without halo. `tick` gets the number of pixels just done and may raise to stop.
+        `tile` (band, y, x) with halo and `baseline`, one spectrum (band,) or as large as the tile, are at
+        prepared values; `weights` (class, y, x) and `wanted` bool (y, x) without halo. `tick` gets the number
+        of pixels just done and may raise to stop.
         """
         values = torch.full((len(tile), *wanted.shape), float("nan"))
         reference = torch.full(wanted.shape, float("nan"))
@@ -136,9 +137,10 @@ class Explainer:
 
         Arguments as those of `attribute_tile`. Methods in which overlapping patches share work override it.
         """
+        side = cast(PatchNetwork, self.network).patch_size
+        baseline = as_large_as(tile, baseline)
         for rows, cols in batches(wanted, self.batch_size()):
-            x = patches_at(tile, rows, cols, cast(PatchNetwork, self.network).patch_size)
-            start = baseline[:, None, None].expand_as(x)
+            x, start = (patches_at(maps, rows, cols, side) for maps in (tile, baseline))
             yield rows, cols, self.attribute(x, start, weights[:, rows, cols].T.contiguous())
 
     @property
@@ -182,6 +184,11 @@ def batches(wanted: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     rows, cols = torch.nonzero(wanted, as_tuple=True)
     for start in range(0, len(rows), size):
         yield rows[start : start + size], cols[start : start + size]
+
+
+def as_large_as(tile: Tensor, baseline: Tensor) -> Tensor:
+    """Return a baseline, one spectrum (band,) or a map (band, y, x), as large as a tile (band, y, x)."""
+    return (baseline[:, None, None] if baseline.dim() == 1 else baseline).expand_as(tile)
 
 
 def patches_at(tile: Tensor, rows: Tensor, cols: Tensor, side: int) -> Tensor:

@@ -53,9 +53,9 @@ def class_sums(
 ) -> Tensor:  # fmt: skip
     """Return the attributions (count, band) summed over the patches of the pixels of each group.
 
-    `tile` (band, y, x) with halo and `path` over it; `weights` (class, y, x) of the pixels' logits and
-    their `groups` (y, x), -1 for none. `batch` tells how many blocks of a side go at once; `tick` gets the
-    pixels just done.
+    `tile` and `baseline` (band, y, x) with halo and the `path` between them; `weights` (class, y, x) of the
+    pixels' logits and their `groups` (y, x), -1 for none. `batch` tells how many blocks of a side go at once;
+    `tick` gets the pixels just done.
     """
     network, slopes = path.network, path.slopes()
     sums = torch.zeros(count, len(tile))
@@ -64,8 +64,8 @@ def class_sums(
             group_of, corner = group[part], (rows[part], cols[part])
             own, inside = _own_weights(weights, groups, group_of, *corner, side)
             multipliers = path.multipliers(slopes, *inside, own)
-            x = patches_at(tile, *inside, network.patch_size + side - 1)
-            values = pulled_back(network, x, baseline[:, None, None].expand_as(x), multipliers)
+            x, start = (patches_at(maps, *inside, network.patch_size + side - 1) for maps in (tile, baseline))
+            values = pulled_back(network, x, start, multipliers)
             sums.index_add_(0, group_of, values.sum((2, 3)).cpu())
             tick(int((own != 0).any(1).sum()))
     return sums

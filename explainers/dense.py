@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..models.networks import PatchNetwork
-from .base import Attribution, Explainer, TileAttribution
+from .base import Attribution, Explainer, TileAttribution, as_large_as
 from .costs import layer_bytes
 from .graphs import DenseNetwork
 from .propagation import Propagation
@@ -68,9 +68,10 @@ class Dense(Explainer):
         filled where there is no data): where it is given, all bands of these are one more part, `padding`.
         """
         real = None if real is None else real.to(tile.device)
+        baseline = as_large_as(tile, baseline)
         found = [
             self.explain_strip(
-                tile[:, inner], baseline, weights[:, rows], wanted[rows], tick,
+                tile[:, inner], baseline[:, inner], weights[:, rows], wanted[rows], tick,
                 None if real is None else real[inner],
             )
             for rows, inner in self._strips(wanted, tile.element_size())
@@ -148,7 +149,8 @@ class Propagated(Dense):
         self, tile: Tensor, baseline: Tensor, weights: Tensor, step: Tick, check: Callable[[], None],
         real: Tensor | None,
     ) -> TileAttribution:  # fmt: skip
-        carried = Propagation(self.network, tile[None], baseline, self.rule, self.options.memory, check)
+        start = as_large_as(tile, baseline)[None]
+        carried = Propagation(self.network, tile[None], start, self.rule, self.options.memory, check)
         values = carried.bands(weights[None], real, step)[:, 0]
         padding = None
         if real is not None:

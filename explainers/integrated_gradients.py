@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..models.files import Network
 from ..models.networks import PatchNetwork
-from .base import Attribution, Explainer, Options, batches, patches_at
+from .base import Attribution, Explainer, Options, as_large_as, batches, patches_at
 from .class_sums import class_sums
 from .costs import body_operations
 from .path_mesh import PathMesh
@@ -99,12 +99,14 @@ class IntegratedGradients(Explainer):
             yield from super().attributions(tile, baseline, weights, wanted)
             return
         positions = self.mesh.positions(self.first)
+        baseline = as_large_as(tile, baseline)
         for inner, outer in pieces(self.network, wanted.shape, len(positions), self.options.memory):
-            part, weight, pixels = tile[:, *outer], weights[:, *inner], wanted[inner]
+            part, start = tile[:, *outer], baseline[:, *outer]
+            weight, pixels = weights[:, *inner], wanted[inner]
             if int(pixels.sum()) * self._operations(1) <= self._operations(max(pixels.shape)):
-                found = super().attributions(part, baseline, weight, pixels)
+                found = super().attributions(part, start, weight, pixels)
             else:
-                found = self._sharing(part, baseline, weight, pixels, positions)
+                found = self._sharing(part, start, weight, pixels, positions)
             for rows, cols, result in found:
                 yield rows + inner[0].start, cols + inner[1].start, result
 
@@ -115,12 +117,12 @@ class IntegratedGradients(Explainer):
         path = TilePath(self.network, tile, baseline, positions)
         slopes = [path.slopes(stride) for stride in (2, 1)]
         for rows, cols in batches(wanted, self.batch_size()):
-            x = patches_at(tile, rows, cols, self.network.patch_size)
+            x, base = (patches_at(maps, rows, cols, self.network.patch_size) for maps in (tile, baseline))
             weight = weights[:, rows, cols].T.contiguous()
             coarser, finer = (path.multipliers(each, rows, cols, weight[:, :, None, None]) for each in slopes)
             start, end = ((path.outputs[point][:, rows, cols].T * weight).sum(1) for point in (0, -1))
             levels = Levels(coarser, finer, start, end - start)
-            yield rows, cols, self._refined(x, baseline[:, None, None].expand_as(x), weight, levels)
+            yield rows, cols, self._refined(x, base, weight, levels)
 
     def class_sums(
         self, tile: Tensor, baseline: Tensor, weights: Tensor, groups: Tensor, count: int,
@@ -132,13 +134,14 @@ class IntegratedGradients(Explainer):
         """
         positions = self.mesh.positions(self.first * 3 // 2)
         sums = torch.zeros(count, len(tile))
+        baseline = as_large_as(tile, baseline)
         for inner, outer in pieces(self.network, groups.shape, len(positions), self.options.memory):
-            part, group = tile[:, *outer], groups[inner]
+            part, start, group = tile[:, *outer], baseline[:, *outer], groups[inner]
             levels = min(group.shape).bit_length()
             costs = [self._operations(2**level) for level in range(levels)]
-            path = TilePath(self.network, part, baseline, positions)
+            path = TilePath(self.network, part, start, positions)
             sums += class_sums(
-                path, part, baseline, weights[:, *inner], group, count, costs, self.batch_size, tick
+                path, part, start, weights[:, *inner], group, count, costs, self.batch_size, tick
             )
         return sums
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..models.files import Network
 from ..models.networks import PatchNetwork
-from .base import Attribution, Explainer, Options, TileAttribution
+from .base import Attribution, Explainer, Options, TileAttribution, as_large_as
 
 Window = tuple[slice, slice, slice]
 
@@ -72,14 +72,15 @@ class Occlusion(Explainer):
         if self.options.occlusion_window not in (0, side) and side > 1:
             return super().attribute_tile(tile, baseline, weights, wanted, tick)
         strips = []
+        baseline = as_large_as(tile, baseline)
         height = max(1, self.batch_size() // wanted.shape[1])
         for top in range(0, len(wanted), height):
-            piece = tile[:, top : top + height + side - 1]
+            piece, start = (maps[:, top : top + height + side - 1] for maps in (tile, baseline))
             pixels = int(wanted[top : top + height].sum())
-            strips.append(self._occlude(piece, baseline, weights[:, top : top + height], pixels, tick))
+            strips.append(self._occlude(piece, start, weights[:, top : top + height], pixels, tick))
         hidden = ~wanted
-        values = torch.cat(strips, 1).masked_fill(hidden, float("nan"))
-        reference = (self._uniform_logits(baseline)[:, None, None] * weights).sum(0)
+        values = torch.cat([strip[0] for strip in strips], 1).masked_fill(hidden, float("nan"))
+        reference = torch.cat([strip[1] for strip in strips])
         count = len(self.windows(len(tile), side)) + 1
         return TileAttribution(
             values,
@@ -88,14 +89,13 @@ class Occlusion(Explainer):
             count * wanted.numel(),
         )
 
-    def _uniform_logits(self, baseline: Tensor) -> Tensor:
-        side = self.network.patch_size
-        return self.network.logits(baseline[None, :, None, None].expand(-1, -1, side, side)).flatten()
-
     def _occlude(
         self, tile: Tensor, baseline: Tensor, weights: Tensor, pixels: int, tick: Callable[[int], None]
-    ) -> Tensor:
-        """Return the patch sums (band, y, x) of all pixels of a strip, in which so many are wanted."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return the patch sums (band, y, x) of all pixels of a strip, in which so many are wanted.
+
+        With them the outputs (y, x) of the baseline.
+        """
 
         def output(values: Tensor) -> Tensor:
             return (self.network.logits(values[None])[0] * weights).sum(0)
@@ -107,11 +107,11 @@ class Occlusion(Explainer):
         spans = list(self._slices(bands, min(self.options.occlusion_bands or bands, bands)))
         for number, span in enumerate(spans):
             hidden = tile.clone()
-            hidden[span] = baseline[span, None, None]
+            hidden[span] = baseline[span]
             total[span] += before - output(hidden)
             covered[span] += 1
             tick(pixels * (number + 1) // len(spans) - pixels * number // len(spans))
-        return total / covered.clamp_min(1) * side**2 / self.cells(bands, side)
+        return total / covered.clamp_min(1) * side**2 / self.cells(bands, side), output(baseline)
 
 
 class BandAblation(Occlusion):

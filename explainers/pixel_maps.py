@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..models.networks import PatchNetwork
-from .base import Options
+from .base import Options, as_large_as
 from .graphs import DenseNetwork
 from .propagation import Propagation
 
@@ -65,7 +65,7 @@ def crops(network: DenseNetwork, shape: Sequence[int], pixels: Sequence[tuple[in
 
 
 class PixelMaps:
-    """Makes maps for single pixels of a prepared image (band, y, x), with a baseline (band,).
+    """Makes maps for single pixels of a prepared image (band, y, x), with a baseline (band,) or as large.
 
     `image` is as `Dense.attribute_tile` takes its tile: for a network of patches with halo. Pixels count in
     the map of logits. `check` is called often and may raise to stop.
@@ -75,7 +75,7 @@ class PixelMaps:
         self, network: DenseNetwork, image: Tensor, baseline: Tensor, options: Options | None = None,
         check: Check = lambda: None,
     ) -> None:  # fmt: skip
-        self.network, self.image, self.baseline = network, image, baseline
+        self.network, self.image, self.baseline = network, image, as_large_as(image, baseline.to(image))
         self._memory, self._check = (options or Options()).memory, check
 
     def propagated(
@@ -88,7 +88,8 @@ class PixelMaps:
         """
         for crop in crops(self.network, self.image.shape[1:], pixels):
             x = self.image[None, :, crop.rows, crop.cols]
-            carried = Propagation(self.network, x, self.baseline, rule, self._memory, self._check)
+            start = self.baseline[None, :, crop.rows, crop.cols]
+            carried = Propagation(self.network, x, start, rule, self._memory, self._check)
             places = [self._place(crop, pixels[number]) for number in crop.pixels]
 
             def target(number: int, place: tuple[int, int], like: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ class PixelMaps:
     ) -> Iterator[tuple[int, PixelMap]]:  # fmt: skip
         for crop in crops(self.network, self.image.shape[1:], pixels):
             x = self.image[None, :, crop.rows, crop.cols]
-            start = self.baseline.to(x)[:, None, None].expand_as(x) if from_baseline else torch.zeros_like(x)
+            start = self.baseline[None, :, crop.rows, crop.cols] if from_baseline else torch.zeros_like(x)
             with torch.no_grad():
                 logits = self.network.logits(x)[0]
                 first = self.network.logits(start)[0] if from_baseline else torch.zeros_like(logits)

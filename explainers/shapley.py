@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from .base import Attribution, TileAttribution
+from .base import Attribution, TileAttribution, as_large_as
 from .costs import layer_bytes
 from .dense import Dense, Tick
 
@@ -123,7 +123,7 @@ class BandShapley(Dense):
         self, tile: Tensor, baseline: Tensor, weights: Tensor, step: Tick, check: Callable[[], None],
         real: Tensor | None,
     ) -> TileAttribution:  # fmt: skip
-        start = baseline[:, None, None].expand_as(tile)
+        start = as_large_as(tile, baseline)
         bands, size = len(tile), self._at_once(weights[0].numel())
 
         def output(coalitions: Tensor) -> Iterator[Tensor]:

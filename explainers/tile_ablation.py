@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .base import Attribution, TileAttribution
+from .base import Attribution, TileAttribution, as_large_as
 from .dense import Dense, Tick
 
 
@@ -32,7 +32,7 @@ class DenseBandAblation(Dense):
         self, tile: Tensor, baseline: Tensor, weights: Tensor, step: Tick, check: Callable[[], None],
         real: Tensor | None,
     ) -> TileAttribution:  # fmt: skip
-        start = baseline[:, None, None].expand_as(tile)
+        start = as_large_as(tile, baseline)
         shown = torch.ones_like(tile[0], dtype=torch.bool) if real is None else real
 
         def output(values: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from .secant import multipliers, path_of, secants, trace
 
 
 class TilePath:
-    """Straight path from a uniform baseline (band,) to a tile (band, y, x) with halo, at `positions`.
+    """Straight path from a baseline to a tile with halo, both (band, y, x), at `positions`.
 
     In a network of valid convolutions what a patch makes of its path is a window of what the tile makes of
     its own: one forward run, which computes no overlap twice, gives every patch its slopes. Only the way
@@ -24,7 +24,7 @@ class TilePath:
     def __init__(self, network: PatchNetwork, tile: Tensor, baseline: Tensor, positions: Tensor) -> None:
         positions = positions.to(tile)
         self.network, self._positions = network, positions
-        start, end = (network.front(t[None]) for t in (baseline[:, None, None].expand_as(tile), tile))
+        start, end = (network.front(t[None]) for t in (baseline, tile))
         self._trace = trace(network, path_of(start, end, positions)[0])
         self.outputs = self._trace.output
 

@@ -28,9 +28,10 @@ from .dense_worker import DenseWorker
 from .devices import resolve_device, workers
 from .explainer_options import options_of
 from .fitting import check_has_data, no_data, open_pair
+from .pixel_baselines import pixel_baseline
 from .record import lineage_tags, run_record, stage_records, with_records
 from .series_reading import open_series_pair
-from .targets import Target, baseline_spectrum, model_units
+from .targets import Target
 from .tiling import map_tiles, tile_count, tile_side, within
 
 # A tile is in memory as input, in parts, and as attribution: this many float32 copies of its bands.
@@ -62,7 +63,7 @@ def explain(job: AttributionJob, context: Context) -> dict:
 def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: Model) -> dict:
     check_serves(job.explainer, model.network)
     target = Target(job, model.card)
-    baseline = baseline_spectrum(job, model)
+    baseline = pixel_baseline(job, scene, model)
     window = _window(job, scene)
     device, options = resolve_device(job.device), options_of(job, model)
     explainer = make_explainer(job.explainer, model.network.to(device), options)
@@ -72,7 +73,7 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
             "CHIP_FOLDER takes a raster per chip, and the model classifies pixels; leave it empty."
         )
     dense = isinstance(explainer, Dense)
-    parts, divider = divided(job, context, scene, model, explainer, baseline)
+    parts, divider = divided(job, context, scene, model, explainer)
     inputs = _inputs(job, scene)
     with Outputs(context.job_id, with_records(job.output_paths()), inputs) as outputs:
         grid = scene.grid.sub(window)
@@ -81,14 +82,14 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
         check_space({path: 4 * bands[name] * pixels for name in bands if (path := getattr(job, name))})
         context.progress(0.0, "Looking for data")
         check_has_data(scene, window, model.card.used_bands[0])
-        facts = {"model_digest": model.card.digest, "baseline_values": model_units(baseline)}
+        facts = {"model_digest": model.card.digest, **baseline.facts}
         summary = Summary(model.card, parts, scene.grid.width, explainer, job.seed)
         with ExitStack() as stack:
             writers = AttributionWriters(job, outputs, parts, grid, dense, lineage_tags(job, facts), stack)
             executor = stack.enter_context(ThreadPoolExecutor(1))
             if divider:
                 stack.enter_context(stoppable(model.network, context))
-                whole = DenseWorker(job, context, scene, model, target, divider, pixels)
+                whole = DenseWorker(job, context, scene, model, target, baseline, divider, pixels)
                 side, work = whole.side(job.memory_mb), whole.explain
             else:
                 pool = stack.enter_context(workers(device))

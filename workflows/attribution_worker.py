@@ -13,7 +13,7 @@ from rasterio.windows import Window
 from torch import Tensor
 
 from ..engine.jobs import AttributionJob
-from ..explainers.base import Explainer, TileAttribution
+from ..explainers.base import Explainer, TileAttribution, as_large_as
 from ..models.files import Model
 from ..models.networks import PatchNetwork
 from ..rasters.labels import mask_of_features
@@ -21,8 +21,9 @@ from ..rasters.scene import Scene
 from ..rasters.series import Series
 from .classify import class_logits
 from .context import Context
+from .pixel_baselines import PixelBaseline
 from .targets import Target
-from .tiling import read_tile
+from .tiling import read_raw_tile
 
 T = TypeVar("T")
 
@@ -73,13 +74,13 @@ class AttributionWorker:
 
     def __init__(
         self, job: AttributionJob, context: Context, scene: Scene, model: Model, target: Target,
-        baseline: Tensor, explainer: Explainer, total: int, pool: Executor,
+        baseline: PixelBaseline, explainer: Explainer, total: int, pool: Executor,
     ) -> None:  # fmt: skip
         self._job, self._context, self._scene, self._model = job, context, scene, model
         self._target, self._explainer, self._pool = target, explainer, pool
         self._network = cast(PatchNetwork, model.network)
         self._device = self._network.scaling.offset.device
-        self._baseline = baseline.to(self._device)
+        self._baseline = baseline
         self._lock = Lock()
         self._done, self.total = 0, total
 
@@ -87,27 +88,29 @@ class AttributionWorker:
     def learn(self) -> None:
         """Let the explainer adapt to some training spectra, each filling a patch."""
         side = self._network.patch_size
-        spectra = self._explainer.options.background[:_LEARNT, :, None, None]
-        x = spectra.expand(-1, -1, side, side).to(self._device)
+        row = self._model.spectra.background[:_LEARNT].T[:, :, None]
+        x, base = (
+            pixels[:, :, 0].T[:, :, None, None].expand(-1, -1, side, side) for pixels in self._prepared(row)
+        )
         logits = self._network.logits(x).flatten(1)
         weights = self._target.weights(logits.T[:, :, None])[:, :, 0].T
-        base = self._baseline[:, None, None].expand_as(x)
         self._explainer.learn(x, base, weights, self._context.check)
 
     def explain(self, tile: Window, chosen: np.ndarray | None = None) -> TileResult:
         """Return the maps of a tile, of the `chosen` pixels (y, x) only where they are given."""
-        values, valid = self._read(tile)
+        raw, valid = self._read(tile)
         wanted = torch.from_numpy(valid if chosen is None else valid & chosen)
         if chosen is None:
             self._tick(int((~valid).sum()))
 
         @torch.no_grad()
         def explain_strip(rows: slice, part: Tensor) -> tuple[TileAttribution, Tensor, Tensor]:
-            logits, weights = self._logits(part)
-            found = self._explainer.attribute_tile(part, self._baseline, weights, wanted[rows], self._tick)
+            values, baseline = self._prepared(part)
+            logits, weights = self._logits(values)
+            found = self._explainer.attribute_tile(values, baseline, weights, wanted[rows], self._tick)
             return found, self._target.groups(logits).cpu(), (logits * weights).sum(0).cpu() - found.reference
 
-        strips = self._over_strips(explain_strip, values, len(valid))
+        strips = self._over_strips(explain_strip, raw, len(valid))
         found, predicted, differences = zip(*strips)
         difference = torch.cat(differences)
         sums = torch.cat([strip.values for strip in found], 1)
@@ -123,27 +126,33 @@ class AttributionWorker:
 
     def sums(self, tile: Window) -> TileSums:
         """Return the classes of a tile and the sums of their attributions."""
-        values, valid = self._read(tile)
+        raw, valid = self._read(tile)
         wanted = torch.from_numpy(valid).to(self._device)
         self._tick(int((~valid).sum()))
 
         @torch.no_grad()
         def sum_strip(rows: slice, part: Tensor) -> tuple[Tensor, Tensor]:
-            logits, weights = self._logits(part)
+            values, baseline = self._prepared(part)
+            logits, weights = self._logits(values)
             classes = logits.argmax(0).masked_fill(~wanted[rows], -1)
             return classes.cpu(), self._explainer.class_sums(
-                part, self._baseline, weights, classes, len(logits), self._tick
+                values, baseline, weights, classes, len(logits), self._tick
             )
 
-        predicted, sums = zip(*self._over_strips(sum_strip, values, len(valid)))
+        predicted, sums = zip(*self._over_strips(sum_strip, raw, len(valid)))
         return TileSums(torch.cat(predicted).numpy(), torch.stack(sums).sum(0).numpy())
 
     def _over_strips(self, function: Callable[[slice, Tensor], T], tile: Tensor, height: int) -> list[T]:
-        """Call a function with the rows of each strip and its values (band, y, x) with halo."""
+        """Call a function with the rows of each strip and its part of the tile (band, y, x), with halo."""
         halo = self._network.patch_size - 1
         strips = [slice(top, min(top + _STRIP, height)) for top in range(0, height, _STRIP)]
         parts = [tile[:, rows.start : rows.stop + halo] for rows in strips]
         return list(self._pool.map(function, strips, parts))
+
+    def _prepared(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Return raster values (band, y, x) prepared, and their baseline as large."""
+        values = self._network.prepare(raw[None].to(self._device))[0]
+        return values, as_large_as(values, self._baseline.of(raw).to(self._device))
 
     def _logits(self, strip: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits (class, y, x) of a strip with halo, and the target's weights of them."""
@@ -151,14 +160,13 @@ class AttributionWorker:
         return logits, self._target.weights(logits)
 
     def _read(self, tile: Window) -> tuple[Tensor, np.ndarray]:
-        """Return the prepared values (band, y, x) of a tile with halo, and which pixels count (y, x)."""
+        """Return the raster's values (band, y, x) of a tile with halo, and which pixels count (y, x)."""
         self._context.check()
-        values, valid = read_tile(
-            self._scene, self._model.card, self._network, tile, self._model.spectra.mean
-        )
+        halo, fill = self._network.patch_size // 2, self._model.spectra.mean
+        raw, valid = read_raw_tile(self._scene, self._model.card, halo, tile, fill)
         if self._job.mask_features:
             valid &= mask_of_features(self._job.mask_features, self._scene.grid, tile)
-        return values.to(self._device), valid
+        return raw, valid
 
     def _tick(self, pixels: int) -> None:
         self._context.check()

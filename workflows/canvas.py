@@ -29,15 +29,16 @@ _SMALLEST_TILE = 32
 class CanvasTile(NamedTuple):
     """A tile (y, x) in its surroundings (Y, X), sides of which are multiples of the alignment.
 
-    `values` float32 (prepared band, Y, X), prepared. `real` bool (Y, X): inside the raster, and with data in
-    every band that the model reads. `valid` bool (y, x) is that of the tile itself. `inner`: where the tile
-    lies in its surroundings.
+    `values` float32 (prepared band, Y, X), prepared; `raw` (band, Y, X), as stored. `real` bool (Y, X):
+    inside the raster, and with data in every band that the model reads. `valid` bool (y, x) is that of the
+    tile itself. `inner`: where the tile lies in its surroundings.
     """
 
     values: Tensor
     real: np.ndarray
     valid: np.ndarray
     inner: tuple[slice, slice]
+    raw: Tensor
 
 
 def read_canvas_tile(
@@ -62,7 +63,7 @@ def read_canvas_bands(
     top, left = int(tile.row_off - around.row_off), int(tile.col_off - around.col_off)
     inner = (slice(top, top + int(tile.height)), slice(left, left + int(tile.width)))
     with torch.no_grad():
-        return CanvasTile(network.prepare(values[None])[0], real, real[inner], inner)
+        return CanvasTile(network.prepare(values[None])[0], real, real[inner], inner, values)
 
 
 def read_filled(

@@ -13,9 +13,9 @@ from torch import Tensor
 from ..models.files import Model
 from ..models.scene_networks import SceneNetwork
 from ..rasters.errors import InputError
-from .targets import BASELINES, OF_A_CHIP, baseline_values
+from .targets import OF_A_CHIP, SPECTRA, baseline_values
 
-CHIP_BASELINES = (*BASELINES, *OF_A_CHIP)
+CHIP_BASELINES = (*SPECTRA, *OF_A_CHIP)
 # Natural logarithms per decibel.
 _NEPERS = math.log(10) / 10
 

@@ -22,6 +22,7 @@ from .canvas import CanvasTile, canvas_side, canvas_window, read_canvas_tile
 from .classify_dense import dense_bytes
 from .context import Context
 from .dense_parts import Divider
+from .pixel_baselines import PixelBaseline
 from .targets import Target
 from .tiling import tile_side
 
@@ -36,10 +37,10 @@ class DenseWorker:
 
     def __init__(
         self, job: AttributionJob, context: Context, scene: Scene, model: Model, target: Target,
-        divide: Divider, total: int,
+        baseline: PixelBaseline, divide: Divider, total: int,
     ) -> None:  # fmt: skip
         self._job, self._context, self._scene, self._model = job, context, scene, model
-        self._target, self._divide = target, divide
+        self._target, self._baseline, self._divide = target, baseline, divide
         self._network = cast(DenseNetwork, model.network)
         self._done, self._total = 0.0, total
 
@@ -64,7 +65,8 @@ class DenseWorker:
         wanted[read.inner] = torch.from_numpy(read.valid)
         self._tick(int((~read.valid).sum()))
         real = torch.from_numpy(read.real)
-        found = self._divide(self._around(tile), values, weights, wanted, real, self._tick)
+        baseline = self._baseline.of(read.raw).to(device)
+        found = self._divide(self._around(tile), values, baseline, weights, wanted, real, self._tick)
         return _cut(found, logits, weights, wanted, read.inner)
 
     def _around(self, tile: Window) -> Window:
@@ -108,7 +110,7 @@ def read_with_halo(scene: Scene, card: Card, network: PatchNetwork, tile: Window
     with torch.no_grad():
         prepared = network.prepare(values[None])[0]
     valid = known[halo : halo + height, halo : halo + width]
-    return CanvasTile(prepared, known & inside, valid, (slice(0, height), slice(0, width)))
+    return CanvasTile(prepared, known & inside, valid, (slice(0, height), slice(0, width)), values)
 
 
 def _cut(

@@ -14,7 +14,9 @@ from ..models.files import Model
 from ..rasters.errors import InputError
 
 TARGETS = ("predicted", "class", "contrast")
-BASELINES = ("zero", "mean", "class_mean", "spectrum")
+# Those that are one spectrum for all pixels, and that which is each pixel's own.
+SPECTRA = ("zero", "mean", "class_mean", "spectrum")
+BASELINES = (*SPECTRA, "continuum")
 # Those that are made from the chip itself: for scene classifiers only.
 OF_A_CHIP = ("chip_mean", "speckle")
 
@@ -96,6 +98,11 @@ def baseline_values(
         values = model.spectra.class_means[card.class_index(class_name)]
     elif name == "spectrum":
         values = _given_spectrum(spectrum, card)
+    elif name == "continuum":
+        raise InputError(
+            "The baseline 'continuum' is each pixel's own, which only the attribution of pixel classifiers "
+            f"knows; choose one of {', '.join(SPECTRA)}."
+        )
     elif name in OF_A_CHIP:
         raise InputError(
             f"The baseline '{name}' is for scene classifiers; choose one of {', '.join(BASELINES)}."

@@ -72,15 +72,22 @@ def within(tile: Window, window: Window) -> Window:
 def read_tile(
     scene: Scene, card: Card, network: PatchNetwork, tile: Window, fill: torch.Tensor
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """Return the prepared tile (band, y, x) with the halo of the network, and which pixels have data (y, x).
+    """Return what `read_raw_tile` does, prepared."""
+    raw, valid = read_raw_tile(scene, card, network.patch_size // 2, tile, fill)
+    with torch.no_grad():
+        return network.prepare(raw[None])[0], valid
+
+
+def read_raw_tile(
+    scene: Scene, card: Card, halo: int, tile: Window, fill: torch.Tensor
+) -> tuple[torch.Tensor, np.ndarray]:
+    """Return a tile (band, y, x) with halo over the bands that the model reads, and where it has data (y, x).
 
     A pixel has data if every band that the model reads has. Nodata becomes `fill` (band,), the training mean.
     """
-    halo = network.patch_size // 2
     values = scene.read(tile, halo, card.used_bands)
     valid = np.isfinite(values).all(0)
     tensor = torch.from_numpy(values)
     tensor = torch.where(torch.from_numpy(valid), tensor, fill[:, None, None])
     inner = (slice(halo, halo + int(tile.height)), slice(halo, halo + int(tile.width)))
-    with torch.no_grad():
-        return network.prepare(tensor[None])[0], valid[inner]
+    return tensor, valid[inner]

@@ -79,7 +79,7 @@ def test_integrated_gradients_of_a_pixel_are_captums(maps: Callable) -> None:
     ((_, ours),) = made.integrated([(30, 40)], torch.eye(4)[2:], 7)
     x = made.image[None]
     theirs = captum.IntegratedGradients(lambda z: made.network.logits(z)[:, 2, 30, 40, None]).attribute(
-        x, made.baseline[None, :, None, None].expand_as(x), target=0, n_steps=7
+        x, made.baseline.expand_as(x), target=0, n_steps=7
     )
     top, left = ours.corner
     height, width = ours.values.shape[1:]

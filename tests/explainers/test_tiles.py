@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from explanation_layers.explainers.base import Explainer, Options, TileAttribution
+from explanation_layers.explainers.base import Explainer, Options, TileAttribution, as_large_as
 from explanation_layers.explainers.registry import PIXEL_EXPLAINERS, make_explainer
 
 NETWORKS = [("spectral_cnn", 1), ("spatial_cnn", 1), ("spatial_cnn", 5), ("hybrid_cnn", 9)]
@@ -55,8 +55,11 @@ class Tile:
         settled = torch.ones(self.wanted.shape, dtype=torch.bool)
         rows, cols = torch.nonzero(self.wanted, as_tuple=True)
         if len(rows):
-            x = torch.stack([self.values[:, r : r + side, c : c + side] for r, c in zip(rows, cols)])
-            start = self.baseline[:, None, None].expand_as(x)
+            whole = as_large_as(self.values, self.baseline)
+            x, start = (
+                torch.stack([maps[:, r : r + side, c : c + side] for r, c in zip(rows, cols)])
+                for maps in (self.values, whole)
+            )
             with torch.no_grad():
                 found = explainer.attribute(x, start, self.weights[:, rows, cols].T)
             sums[:, rows, cols] = found.values.sum((2, 3)).T
@@ -97,6 +100,38 @@ def test_a_tile_is_the_sum_over_each_pixels_patch(
         assert same(found.values, sums), shape
         assert same(found.reference, reference, 1e-4), shape
         assert torch.equal(found.settled | ~tile.wanted, settled), shape
+
+
+@pytest.mark.parametrize(("name", "options"), SETTINGS, ids=lambda value: str(value))
+@pytest.mark.parametrize("network", NETWORKS[::2], ids=lambda network: "-".join(map(str, network)))
+def test_every_pixel_may_have_a_baseline_of_its_own(
+    make_case: Callable, network: tuple, name: str, options: dict
+) -> None:
+    case = make_case(*network)
+    explainer = explainer_for(case, name, **options, memory=2**20)
+    tile = Tile(case, (7, 13))
+    tile.baseline = tile.values.cummax(0).values + 0.1 * tile.values.roll(1, 2)
+    found = tile.explain(explainer)
+    sums, reference, settled = tile.patch_by_patch(explainer)
+    assert same(found.values, sums)
+    assert same(found.reference, reference, 1e-4)
+    assert torch.equal(found.settled | ~tile.wanted, settled)
+    if explainer.exact and explainer.uses_baseline:
+        output = (tile.network.logits(tile.values[None])[0] * tile.weights).sum(0)
+        assert same((found.values.sum(0) + found.reference), output.where(tile.wanted, torch.nan), 1e-4)
+
+
+def test_sums_over_classes_are_those_of_pixels_with_baselines_of_their_own(make_case: Callable) -> None:
+    case = make_case("spatial_cnn", 5)
+    explainer = explainer_for(case, "integrated_gradients", tolerance=0.003)
+    tile = Tile(case, (9, 11))
+    tile.baseline = tile.values.cummax(0).values
+    groups = torch.where(tile.wanted, torch.arange(9)[:, None] // 3 % 2, -1)
+    with torch.no_grad():
+        sums = explainer.class_sums(tile.values, tile.baseline, tile.weights, groups, 2, lambda pixels: None)
+    each = tile.explain(explainer).values
+    theirs = torch.stack([each[:, groups == group].sum(1) for group in range(2)])
+    assert same(sums, theirs, 0.02)
 
 
 @pytest.mark.parametrize(("name", "options"), SETTINGS, ids=lambda value: str(value))

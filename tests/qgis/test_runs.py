@@ -64,6 +64,14 @@ def test_attribution_hands_over_its_parameters(engine, scene, model, feedback, t
     assert feedback.warnings == []
 
 
+def test_wavelengths_are_read_from_a_file(engine, scene, model, feedback, tmp_path):
+    path = tmp_path / "wavelengths.csv"
+    path.write_text("wavelength\n0.5\n0.61\n2.2\n")
+    run("attribution", attribution(scene, model, BASELINE="continuum", WAVELENGTHS=str(path)), feedback)
+    assert (engine.jobs[0].baseline, engine.jobs[0].wavelengths) == ("continuum", [0.5, 0.61, 2.2])
+    assert feedback.warnings == []
+
+
 def test_extent_in_another_crs_is_transformed(engine, scene, model, feedback):
     run("attribution", attribution(scene, model, EXTENT="12.0,12.2,52.2,52.4 [EPSG:4326]"), feedback)
     extent = engine.jobs[0].extent
@@ -131,6 +139,7 @@ def test_a_table_that_cannot_be_written_stops_before_any_work(engine, scene, mod
         ({"BASELINE_CLASS": "water"}, "BASELINE_CLASS is not used with BASELINE=mean."),
         ({"STEPS": 20, "TOLERANCE": 0.1}, "TOLERANCE is not used with a fixed number of STEPS."),
         ({"SAMPLES": 3}, "SAMPLES is not used with EXPLAINER=integrated_gradients."),
+        ({"WAVELENGTHS": "500,600"}, "WAVELENGTHS is not used with BASELINE=mean."),
     ],
 )
 def test_what_has_no_effect_is_said(engine, scene, model, feedback, given, warning):
@@ -163,6 +172,7 @@ def test_empty_values_of_a_dialog_count_as_not_given(engine, scene, model, feedb
             {"BASELINE": "spectrum", "BASELINE_SPECTRUM": "1,x,2"},
             "BASELINE_SPECTRUM: value 2 of '1,x,2' is 'x'",
         ),
+        ({"BASELINE": "continuum", "WAVELENGTHS": "500,b3"}, "WAVELENGTHS: value 2 of '500,b3' is 'b3'"),
         ({"INPUT": "/nowhere.tif"}, "INPUT"),
         ({"EXTENT": "1,2,3"}, "EXTENT"),
         (

@@ -1,0 +1,177 @@
+"""The baseline `continuum` in the job: hulls of the raster's own values, prepared, and what has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from explanation_layers.engine.jobs import AttributionJob
+from explanation_layers.models.card import PIXEL_CLASSIFICATION
+from explanation_layers.models.files import load_model, save_model
+from explanation_layers.rasters.continuum import ranges_of, upper_hull
+from explanation_layers.rasters.errors import InputError
+from explanation_layers.rasters.scene import open_scene
+from explanation_layers.workflows import attribution
+from explanation_layers.workflows.attribution import explain
+from explanation_layers.workflows.context import Context
+
+# The explainers that start from a baseline and add up to the output's difference, and how nearly.
+COMPLETE = {
+    "integrated_gradients": 0.011, "deeplift": 1e-4, "secant_contributions": 1e-4, "band_shapley": 1e-4,
+}  # fmt: skip
+OTHERS = ("occlusion", "band_ablation")
+SIDE = 6
+
+
+@pytest.fixture
+def run(demo: SimpleNamespace, context: Context, tmp_path: Path) -> Callable[..., SimpleNamespace]:
+    """Return a function that explains the middle of the demo scene against the continuum."""
+    grid = open_scene(demo.raster).grid
+    left, top = grid.transform * (20, 20)
+    right, bottom = grid.transform * (20 + SIDE, 20 + SIDE)
+
+    def go(model: str, scene: str = demo.raster, **options: object) -> SimpleNamespace:
+        paths = {name: str(tmp_path / f"{name}.tif") for name in ("attribution", "saliency")}
+        given = {"baseline": "continuum", "samples": 2, "extent": [left, bottom, right, top], **options}
+        result = explain(AttributionJob(scene, model, **{**paths, **given}), context)
+        read = {}
+        for name, path in paths.items():
+            with rasterio.open(path) as dataset:
+                read[name] = dataset.read()
+        return SimpleNamespace(result=result, **read)
+
+    return go
+
+
+def prepared(scene_path: str, model_path: str) -> tuple:
+    """The network, and the middle of the scene with its hull, both prepared (band, y, x) with halo."""
+    scene, model = open_scene(scene_path), load_model(model_path, PIXEL_CLASSIFICATION)
+    halo = model.network.patch_size // 2
+    span = slice(20 - halo, 20 + SIDE + halo)
+    raw = scene.read(scene.grid.whole)[:, span, span]
+    wavelengths = scene.wavelengths_nm
+    hull = upper_hull(raw.transpose(1, 2, 0), wavelengths, ranges_of(wavelengths)).transpose(2, 0, 1)
+    return model.network, *(model.network.prepare(torch.from_numpy(maps)[None]) for maps in (raw, hull))
+
+
+@pytest.mark.parametrize("explainer", [*COMPLETE, *OTHERS])
+@pytest.mark.parametrize("name", ["spectral_model", "hybrid_model"])
+def test_it_starts_from_the_prepared_hull_of_every_pixel(
+    request: pytest.FixtureRequest, demo: SimpleNamespace, run: Callable, name: str, explainer: str
+) -> None:
+    model = request.getfixturevalue(name)
+    network, values, hull = prepared(demo.raster, model)
+    made = run(model, explainer=explainer)
+    with torch.no_grad():
+        after, before = (network.logits(maps)[0] for maps in (values, hull))
+    chosen = after.argmax(0, keepdim=True)
+    difference = (after - before).gather(0, chosen)[0].numpy()
+    total, residual = made.attribution.sum(0), made.saliency[2]
+    np.testing.assert_allclose(total + residual, difference, atol=1e-3 * np.abs(difference).max())
+    if explainer in COMPLETE:
+        limit = COMPLETE[explainer]
+        assert (np.abs(residual) <= limit * np.abs(difference) + 1e-4 * np.abs(difference).max()).all()
+        assert made.result["numbers"]["MEAN_RESIDUAL"] < limit
+    # Where a spectrum meets its hull, bands of single spectra have nothing to contribute.
+    if network.patch_size == 1:
+        untouched = (values == hull)[0].numpy()
+        assert untouched.mean() > 0.05
+        assert np.abs(made.attribution[untouched]).max() <= 1e-6
+
+
+def test_the_table_alone_is_that_of_the_rasters(hybrid_model: str, run: Callable) -> None:
+    whole = run(hybrid_model, tolerance=0.003)
+    alone = run(hybrid_model, attribution=None, saliency=None, table_only=True)
+    rows = [
+        {(row[0], row[1]): row for row in each.result["tables"]["BAND_TABLE"]["rows"]}
+        for each in (whole, alone)
+    ]
+    assert rows[0].keys() == rows[1].keys()
+    names = [column["name"] for column in whole.result["tables"]["BAND_TABLE"]["columns"]]
+    means = [np.array([row[names.index("mean")] for row in each.values()]) for each in rows]
+    assert np.abs(means[0] - means[1]).max() <= 0.02 * np.abs(means[0]).max()
+
+
+def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch, hybrid_model: str, run: Callable) -> None:
+    whole = run(hybrid_model, explainer="deeplift")
+    monkeypatch.setattr(attribution, "tile_side", lambda *_: 4)
+    parts = run(hybrid_model, explainer="deeplift")
+    np.testing.assert_allclose(parts.attribution, whole.attribution, atol=1e-5)
+
+
+def test_the_record_tells_the_ranges(spectral_model: str, run: Callable) -> None:
+    record = run(spectral_model, explainer="deeplift").result["record"]
+    ranges = record["continuum_ranges_nm"]
+    assert [(round(low, -1), round(high, -1)) for low, high in ranges] == [
+        (420, 1340), (1440, 1780), (1960, 2440)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def unnamed(demo: SimpleNamespace, spectral_model: str, tmp_path: Path) -> tuple[str, str, list[float]]:
+    """The demo scene and its model without wavelengths, and what these are."""
+    with rasterio.open(demo.raster) as dataset:
+        values, profile = dataset.read(), dataset.profile
+    scene = str(tmp_path / "unnamed.tif")
+    with rasterio.open(scene, "w", **profile) as dataset:
+        dataset.write(values)
+    model = load_model(spectral_model, PIXEL_CLASSIFICATION)
+    bands = tuple(
+        replace(band, wavelength_nm=None, name=f"Band {i}") for i, band in enumerate(model.card.bands, 1)
+    )
+    path = str(tmp_path / "unnamed.safetensors")
+    save_model(path, model.network, model.spectra, replace(model.card, bands=bands))
+    return scene, path, open_scene(demo.raster).wavelengths_nm
+
+
+def test_wavelengths_are_asked_for_by_name_and_taken_in_both_units(
+    run: Callable, demo: SimpleNamespace, spectral_model: str, unnamed: tuple
+) -> None:
+    scene, model, wavelengths = unnamed
+    with pytest.raises(InputError, match="tells none; give those of its bands as WAVELENGTHS"):
+        run(model, scene)
+    known = run(spectral_model, explainer="deeplift").attribution
+    # A model that knows its wavelengths lends them to a scene that does not.
+    np.testing.assert_array_equal(run(spectral_model, scene, explainer="deeplift").attribution, known)
+    for unit in (1, 1e-3):
+        given = [unit * value for value in wavelengths]
+        found = run(model, scene, explainer="deeplift", wavelengths=given).attribution
+        np.testing.assert_allclose(found, known, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"wavelengths": [500.0, 600.0]}, "WAVELENGTHS has 2 values; the scene has 167 bands"),
+        ({"wavelengths": [500.0] * 166 + [0.0]}, "not above 0"),
+        ({"wavelengths": [1400.0] * 167}, "No three bands"),
+    ],
+)
+def test_wavelengths_that_do_not_fit_are_refused(
+    run: Callable, spectral_model: str, options, message
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run(spectral_model, **options)
+
+
+def test_a_segmentation_network_has_it_too(
+    run: Callable, street: str, unet: str, context: Context, tmp_path: Path
+) -> None:
+    bands = len(open_scene(street).bands)
+    path = str(tmp_path / "street.tif")
+    job = AttributionJob(
+        street, unet, explainer="secant_contributions", baseline="continuum", attribution=path,
+        wavelengths=[500.0 + 50 * band for band in range(bands)],
+    )  # fmt: skip
+    assert explain(job, context)["numbers"]["MEAN_RESIDUAL"] < 1e-4
+    with rasterio.open(path) as dataset:
+        values = dataset.read()
+    # The first and the last band lie on every hull.
+    assert np.nanmax(np.abs(values[[0, -1]])) <= 1e-6 < np.nanmax(np.abs(values[1:-1]))

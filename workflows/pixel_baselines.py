@@ -1,0 +1,104 @@
+"""What pixels are explained against: one spectrum for all of them, or the continuum of each."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.jobs import AttributionJob
+from ..models.card import Card
+from ..models.files import Model, Network
+from ..rasters.continuum import ranges_of, upper_hull
+from ..rasters.errors import InputError
+from ..rasters.scene import Scene
+from ..rasters.series import Series
+from ..rasters.wavelengths import to_nanometres
+from .targets import baseline_spectrum, model_units
+
+OTHERS = "choose another BASELINE, such as mean"
+
+
+class PixelBaseline(Protocol):
+    """A baseline for the pixels of a scene; `facts` tell of it in the run record."""
+
+    facts: dict
+
+    def of(self, raw: Tensor) -> Tensor:
+        """Return the baseline of raster values (band, y, x), prepared: (band,) for all, or (band, y, x)."""
+        ...
+
+
+class OneSpectrum:
+    """One prepared spectrum (band,) for all pixels."""
+
+    def __init__(self, spectrum: Tensor) -> None:
+        self._spectrum = spectrum
+        self.facts = {"baseline_values": model_units(spectrum)}
+
+    def of(self, raw: Tensor) -> Tensor:
+        """See `PixelBaseline`."""
+        return self._spectrum
+
+
+class Continuum:
+    """The upper hull of each pixel's spectrum, drawn through the raster's own values and then prepared.
+
+    What is explained against it are absorptions: in bands of no range, and at the vertices of the hull, it is
+    the spectrum itself.
+    """
+
+    def __init__(
+        self, network: Network, wavelengths_nm: list[float | None], ranges: list[np.ndarray]
+    ) -> None:
+        self._network, self._wavelengths, self._ranges = network, wavelengths_nm, ranges
+        ends = [[wavelengths_nm[band] for band in part[[0, -1]]] for part in ranges]
+        self.facts = {"continuum_ranges_nm": ends}
+
+    def of(self, raw: Tensor) -> Tensor:
+        """See `PixelBaseline`."""
+        hull = upper_hull(raw.movedim(0, -1).numpy(), self._wavelengths, self._ranges)
+        with torch.no_grad():
+            return self._network.prepare(torch.from_numpy(hull).movedim(-1, 0)[None])[0]
+
+
+def pixel_baseline(job: AttributionJob, scene: Scene, model: Model) -> PixelBaseline:
+    """Return the job's baseline; InputError where the scene or the model can't serve it."""
+    if job.baseline != "continuum":
+        return OneSpectrum(baseline_spectrum(job, model))
+    if isinstance(scene, Series):
+        raise InputError(f"The bands of a series are dates, which have no continuum; {OTHERS}.")
+    wavelengths = _wavelengths(job, scene, model.card)
+    if not any(wavelengths):
+        raise InputError(
+            f"The baseline 'continuum' needs wavelengths, and {scene.path} tells none; give those of its "
+            f"bands as WAVELENGTHS, or {OTHERS}."
+        )
+    used = model.card.used_bands
+    ranges = ranges_of(wavelengths, [scene.bands[band].good for band in used])
+    if not ranges:
+        raise InputError(
+            f"No three bands of {scene.path} follow each other closely enough for a continuum outside of the "
+            f"atmosphere's windows; check WAVELENGTHS, or {OTHERS}."
+        )
+    return Continuum(model.network, wavelengths, ranges)
+
+
+def _wavelengths(job: AttributionJob, scene: Scene, card: Card) -> list[float | None]:
+    """Return the wavelengths in nm of the bands that the model reads: given, the scene's or the model's."""
+    used = card.used_bands
+    if not job.wavelengths:
+        own = [scene.bands[band].wavelength_nm for band in used]
+        return own if any(own) else [card.bands[band].wavelength_nm for band in used]
+    given = job.wavelengths
+    if len(given) not in (len(card.bands), len(used)):
+        raise InputError(
+            f"WAVELENGTHS has {len(given)} values; the scene has {len(card.bands)} bands, of which the model "
+            f"reads {len(used)}: give a value for each."
+        )
+    chosen = [given[band] for band in used] if len(given) == len(card.bands) else given
+    if not all(value > 0 for value in chosen):
+        raise InputError("WAVELENGTHS has a value that is not above 0; give nanometres or micrometres.")
+    return [to_nanometres(value, None) for value in chosen]
