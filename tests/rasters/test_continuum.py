@@ -107,6 +107,20 @@ def test_ranges_end_where_the_next_spectrometer_begins() -> None:
     assert bands(ranges_of(at[::-1])) == [list(range(40, 100))[::-1], list(range(40))[::-1]]
 
 
+def test_spectrometers_that_share_a_band_or_two_are_one_range() -> None:
+    # As AVIRIS, whose detectors join without a step inside of the chlorophyll absorption.
+    at = np.concatenate([np.arange(420, 697, 9.6), np.arange(686.9, 1280, 9.6)])
+    (found,) = ranges_of(at)
+    assert len(found) == len(at) and (np.diff(at[found]) >= 0).all()
+    values = spectra(30, np.sort(at))[:, np.argsort(found)]
+    hull = upper_hull(values, at, [found])
+    np.testing.assert_allclose(hull[:, found], by_pairs(values[:, found], at[found]), atol=1e-12)
+    # Two bands of the very same wavelength have one continuum; the higher one is on it.
+    same = np.array([500.0, 510.0, 510.0, 520.0])
+    hull = upper_hull(np.array([0.1, 0.3, 0.4, 0.1]), same, ranges_of(same))
+    np.testing.assert_allclose(hull, [0.1, 0.4, 0.4, 0.1])
+
+
 def test_ranges_end_at_gaps_and_at_what_is_masked_but_not_at_single_bad_bands() -> None:
     at = np.arange(420, 2450, 10.0)
     found = ranges_of(at)
