@@ -40,8 +40,9 @@ RANDOM = 4  # networks with fresh weights, per scene
 _STEPS = 16  # of integrated gradients
 _DAYS = np.array([date.fromisoformat(day).toordinal() for day in DATES], np.float64)
 
-# Of each method, from directions (direction, dimension) to importance (direction, n, date).
-Maps = dict[str, Callable[[Tensor], np.ndarray]]
+# Of each method, from directions (direction, dimension) to importance (direction, n, date). With two groups
+# of rows Grad-SLAM's is that of the departure from the mean of both groups' mean maps, as gradslam does it.
+Maps = dict[str, Callable[[Tensor, tuple[np.ndarray, ...]], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,8 @@ def maps_of(network: Autoencoder, series: Tensor) -> tuple[Maps, np.ndarray]:
     for variant in VARIANTS:
         found = GradSlam(network, variant).maps(prepared, unit)
         for scaling in SCALINGS:
-            methods[f"{variant}, {scaling}"] = lambda v, m=found.maps, s=scaling: importance(
-                torch.einsum("vd,ldnt->lvnt", v, m), s
+            methods[f"{variant}, {scaling}"] = lambda v, sides, m=found.maps, s=scaling: importance(
+                _departure(torch.einsum("vd,ldnt->lvnt", v, m), sides), s
             ).numpy()
     channel_mean = network.scaling.offset.expand_as(prepared)
     for name, values in (
@@ -156,8 +157,13 @@ def maps_of(network: Autoencoder, series: Tensor) -> tuple[Maps, np.ndarray]:
         ("occlusion by the date mean", _occluded(network, prepared, average)),
     ):
         by_date = values.reshape(DIMENSIONS, len(prepared), len(DATES), -1).sum(-1)
-        methods[name] = lambda v, m=by_date: torch.einsum("vd,dnt->vnt", v, m).abs().numpy()
+        methods[name] = lambda v, sides, m=by_date: torch.einsum("vd,dnt->vnt", v, m).abs().numpy()
     return methods, found.embedding.numpy()
+
+
+def _departure(maps: Tensor, sides: tuple[np.ndarray, ...]) -> Tensor:
+    means = [maps[:, :, side].mean(2, keepdim=True) for side in sides]
+    return maps - sum(means) / len(means) if means else maps
 
 
 def _slopes(network: Autoencoder, prepared: Tensor) -> Tensor:
@@ -214,17 +220,19 @@ def judged(site: Site, network: Autoencoder, seed: int) -> dict[str, Found]:
 
 
 def _judge(
-    design: Design, method: Callable[[Tensor], np.ndarray], crops: np.ndarray,
+    design: Design, method: Callable[[Tensor, tuple[np.ndarray, ...]], np.ndarray], crops: np.ndarray,
     pairs: Sequence[tuple[int, int]], directions: Tensor,
 ) -> Found:  # fmt: skip
     places = np.arange(len(DATES))
-    dimensions, contrasts = method(torch.eye(DIMENSIONS)), method(directions.float())
+    dimensions = method(torch.eye(DIMENSIONS), ())
     areas = [
         [roc_auc_score(np.isin(places, crop.dates), maps[crops == c].mean(0)) for maps in dimensions]
         for c, crop in enumerate(design.crops)
     ]
     first, precision = [], []
-    for (a, b), maps in zip(pairs, contrasts):
+    for (a, b), direction in zip(pairs, directions.float()):
+        sides = tuple(np.flatnonzero(crops == crop) for crop in (a, b))
+        maps = method(direction[None], sides)[0]
         differing = sorted({*design.crops[a].dates, *design.crops[b].dates})
         order = np.argsort(-maps[(crops == a) | (crops == b)].mean(0), kind="stable")
         first.append(order[0] in differing)

@@ -248,7 +248,7 @@ def _within(dates: Sequence[str], start: str, end: str) -> list[str]:
     if len(within) < 2:
         raise InputError(
             f"{len(within)} of the {len(dates)} dates lie from {first} to {last}, and a series needs two or "
-            f"more; choose START and END within {dates[0]} to {dates[-1]}."
+            f"more; choose START_DATE and END_DATE within {dates[0]} to {dates[-1]}."
         )
     return within
 

@@ -20,15 +20,22 @@ from .series_reading import read_pixels
 TARGETS = ("dimensions", "contrast")
 # Labelled pixels that a class's mean embedding is of.
 _MOST = 5000
+# Those of them that its mean map is of.
+_SIDE = 512
 
 
 @dataclass(frozen=True)
 class Directions:
-    """`vectors` (direction, dimension) with their `names`, and their weights (direction,) where combined."""
+    """`vectors` (direction, dimension) with their `names`, and their weights (direction,) where combined.
+
+    Of a contrast, `sides` are series (n, band) of either class, as read: maps are then told as departures
+    from the mean of both classes' mean maps.
+    """
 
     vectors: Tensor
     names: tuple[str, ...]
     weights: Tensor
+    sides: tuple[Tensor, ...] = ()
 
     def facts(self) -> dict:
         """Return what the run record says."""
@@ -72,7 +79,7 @@ def _contrast(
             "The target 'contrast' needs LABELS, to know where the two classes are in the embedding; give "
             "labelled parcels, or the class raster of clusterseries."
         )
-    means = []
+    means, sides = [], []
     for name in (job.class_name, job.contrast_class):
         if name not in labels.names:
             raise InputError(
@@ -84,6 +91,7 @@ def _contrast(
         if not len(pixels):
             raise InputError(f"The class '{name}' has no pixel with data; choose another class.")
         means.append(embed(model, pixels.values, device, context).mean(0))
+        sides.append(pixels.values[:_SIDE])
     difference = means[0] - means[1]
     length = float(np.linalg.norm(difference))
     if job.class_name == job.contrast_class or length < 1e-9:
@@ -92,4 +100,5 @@ def _contrast(
             "embedding, so that no direction leads from one to the other; choose two others."
         )
     vector = torch.from_numpy(difference / length).float()[None]
-    return Directions(vector, (f"{job.class_name} against {job.contrast_class}",), torch.ones(1))
+    names = (f"{job.class_name} against {job.contrast_class}",)
+    return Directions(vector, names, torch.ones(1), tuple(sides))

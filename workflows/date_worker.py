@@ -58,6 +58,7 @@ class DateWorker:
         memory = job.memory_mb * 2**20 // _BATCH_SHARE
         self._grad_slam = GradSlam(self._network, job.variant, job.layers, memory)
         self._done, self._total = 0, total
+        self._middle = self._mean_map()
 
     def explain(self, tile: Window) -> DateResult:
         """Return the maps of a tile."""
@@ -69,7 +70,8 @@ class DateWorker:
         series, seen = torch.from_numpy(values[:, valid].T.copy()), observed[:, valid].T
         prepared = self._network.prepare(series.to(self._device))
         found = self._grad_slam.maps(prepared, self._directions.vectors.to(self._device), self._tick)
-        maps = importance(found.maps, self._job.scaling).cpu()
+        departures = found.maps - self._middle
+        maps = importance(departures, self._job.scaling).cpu()
         weights = self._directions.weights
         combined = maps[0] if len(maps) == 1 else torch.einsum("d,dnt->nt", weights, maps.square()).sqrt()
         shape = (len(rows), len(self._series.dates), len(self._series.channels))
@@ -79,11 +81,24 @@ class DateWorker:
             rows=rows, cols=cols,
             values=np.where(seen, series.numpy(), np.nan).astype(np.float32),
             importance=maps.masked_fill(gaps, float("nan")).numpy(),
-            signed=importance(found.maps, "maxabs").cpu().masked_fill(gaps, float("nan")).numpy(),
+            signed=importance(departures, "maxabs").cpu().masked_fill(gaps, float("nan")).numpy(),
             combined=combined.masked_fill(gaps, float("nan")).numpy(),
             shares=self._shares(prepared),
             anomaly=score, anomaly_dates=dates, anomaly_residual=residual,
         )  # fmt: skip
+
+    def _mean_map(self) -> Tensor:
+        """Return the mean of the mean maps of a contrast's two classes, (layer, direction, 1, date), or 0."""
+        vectors = self._directions.vectors.to(self._device)
+        means = [
+            self._grad_slam.maps(self._network.prepare(side.to(self._device)), vectors, self._check)
+            .maps.mean(2, keepdim=True)
+            for side in self._directions.sides
+        ]  # fmt: skip
+        return torch.stack(means).mean(0) if means else torch.zeros(1, device=self._device)
+
+    def _check(self, series: int) -> None:
+        self._context.check()
 
     def _shares(self, prepared: Tensor) -> np.ndarray | None:
         if not self._job.channel_share:

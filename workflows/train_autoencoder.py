@@ -200,7 +200,7 @@ def _card(
             "seed": job.seed,
             "settings": {
                 "epochs": job.epochs, "patience": job.patience, "learning_rate": job.learning_rate,
-                "batch_size": job.batch_size,
+                "batch_size": job.batch_size, "weight_decay": AutoencoderSettings.weight_decay,
             },
             "parameters": sum(p.numel() for p in network.parameters()),
             "epochs": len(history),

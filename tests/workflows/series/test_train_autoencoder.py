@@ -130,7 +130,7 @@ def test_what_can_not_be_trained_is_said_before_anything_is_written(
 def test_one_date_is_no_series(scene, tmp_path, context):
     job = training(scene, tmp_path / "model.safetensors")
     first = SeriesSource((scene.raster,), end=DATES[0])
-    with pytest.raises(InputError, match="one date"):
+    with pytest.raises(InputError, match="a series needs two or more"):
         train(replace(job, series=first), context)
 
 
