@@ -40,6 +40,10 @@ from ..workflows.train_classifier import train
 SETTINGS: dict[str, dict] = {
     "integrated_gradients": {},
     "integrated_gradients, baseline zero": {"explainer": "integrated_gradients", "baseline": "zero"},
+    "integrated_gradients, baseline continuum": {
+        "explainer": "integrated_gradients",
+        "baseline": "continuum",
+    },
     "deeplift": {},
     "gradient_shap": {},
     "input_x_gradient": {},
@@ -110,6 +114,15 @@ class Site:
         It is the chance that a band that was planted for the class has a larger mean absolute attribution
         in the band table than a band that was planted for none. Bands of other classes are left out.
         """
+        strength = self.strengths(model, setting, side)
+        return {
+            entry["name"]: _area(strength[entry["name"]], entry["bands"], self.truth["unplanted_bands"])
+            for entry in self.truth["classes"]
+            if entry["name"] in strength
+        }
+
+    def strengths(self, model: str, setting: str, side: int) -> dict[str, dict[int, float]]:
+        """Return the mean absolute attribution of each class predicted in the middle, by band from 0."""
         options = {"explainer": setting, **SETTINGS[setting]}
         job = AttributionJob(self.scene, model, extent=self.middle(side), table_only=True, **options)
         table = explain(job, _quiet())["tables"]["BAND_TABLE"]
@@ -117,11 +130,7 @@ class Site:
         strength: dict[str, dict[int, float]] = {}
         for row in table["rows"]:
             strength.setdefault(row[place["class"]], {})[row[place["band"]] - 1] = row[place["mean_absolute"]]
-        return {
-            entry["name"]: _area(strength[entry["name"]], entry["bands"], self.truth["unplanted_bands"])
-            for entry in self.truth["classes"]
-            if entry["name"] in strength
-        }
+        return strength
 
 
 def randomised(model: str, path: Path, seed: int) -> str:

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from explanation_layers.benchmarks.planted_evidence import Site, randomised
+from explanation_layers.explainers.feature_scores import peaks, set_scores
+from explanation_layers.rasters.absorption_table import load_table, match
+from explanation_layers.rasters.continuum import ranges_of
 
 INITIALISATIONS = 8
 
@@ -27,6 +30,7 @@ def model(site: Site, tmp_path_factory: pytest.TempPathFactory) -> str:
     ("name", "least"),
     [
         ("integrated_gradients", 0.95),
+        ("integrated_gradients, baseline continuum", 0.99),
         ("deeplift", 0.95),
         ("input_x_gradient", 0.9),
         ("saliency", 0.9),
@@ -37,6 +41,31 @@ def test_planted_bands_stand_out_in_every_class(site: Site, model: str, name: st
     areas = site.areas(model, name, 32)
     assert set(areas) == {entry["name"] for entry in site.truth["classes"]}
     assert min(areas.values()) >= least
+
+
+def test_against_the_continuum_the_decoy_is_below_every_feature(site: Site, model: str) -> None:
+    strengths = site.strengths(model, "integrated_gradients, baseline continuum", 32)
+    at = np.array(site.truth["wavelengths_nm"])
+    for entry in site.truth["classes"]:
+        mean = np.array([strengths[entry["name"]][band] for band in range(len(at))])
+        for feature in entry["features"]:
+            own = np.abs(at - feature["centre_nm"]) <= feature["fwhm_nm"] / 2
+            assert mean[own].mean() > 5 * mean[site.truth["decoy"]["bands"]].mean()
+
+
+def test_features_that_attributions_pick_out_are_the_planted_ones(site: Site, model: str) -> None:
+    """In at least nine of ten classes the highest peak is at a planted feature, beyond chance."""
+    at = site.truth["wavelengths_nm"]
+    strengths = site.strengths(model, "integrated_gradients, baseline continuum", 32)
+    ranges, table, right = ranges_of(at), load_table(), 0
+    for entry in site.truth["classes"]:
+        profile = np.array([strengths[entry["name"]][band] for band in range(len(at))])
+        highest = peaks(profile, at, ranges)[0]
+        planted = {match(feature["centre_nm"], table).name for feature in entry["features"]}
+        names = {feature.name for feature in match(highest.wavelength_nm, table).candidates}
+        (score,) = set_scores(profile, np.isin(range(len(at)), entry["bands"])[None], ranges)
+        right += bool(planted & names) and score.p <= 0.05
+    assert right >= 0.9 * len(site.truth["classes"])
 
 
 def test_with_random_weights_nothing_stands_out(site: Site, model: str, tmp_path: Path) -> None:
