@@ -117,7 +117,8 @@ class Attribution(ChipAlgorithm):
             "table of integrated_gradients for a patch network is much faster: its means are of all "
             "pixels, the rest of 64 of each class. For chips also a table with a row for each, and of "
             "PATCHES a raster for each. MEAN_RESIDUAL is the mean absolute residual over the mean absolute "
-            "output difference.\n"
+            "output difference. With BASELINE continuum, ABSORPTION_SHARE tells how much of the output "
+            "absorptions made, and not the level and slope of spectra.\n"
             "Example: qgis_process run explain:attribution --INPUT=scene.tif "
             "--MODEL=model.safetensors --EXPLAINER=integrated_gradients --TARGET=predicted "
             "--BASELINE=mean --ATTRIBUTION=attribution.tif --SALIENCY=saliency.tif "
@@ -227,6 +228,7 @@ class Attribution(ChipAlgorithm):
             QgsProcessingOutputNumber("PIXELS", tr("Explained pixels")),
             QgsProcessingOutputNumber("CHIPS", tr("Explained chips")),
             QgsProcessingOutputNumber("UNSETTLED", tr("Pixels or chips that did not settle")),
+            QgsProcessingOutputNumber("ABSORPTION_SHARE", tr("Share that absorptions have in the output")),
         ]
 
     def prepareAlgorithm(

@@ -193,4 +193,7 @@ def as_large_as(tile: Tensor, baseline: Tensor) -> Tensor:
 
 def patches_at(tile: Tensor, rows: Tensor, cols: Tensor, side: int) -> Tensor:
     """Return the patches (n, band, side, side) of a tile (band, y, x) with halo around pixels of it."""
+    if tile.stride()[1:] == (0, 0):
+        # One spectrum for all pixels: it took up to 6 % of the time of an explanation to copy it to each.
+        return tile[None, :, :1, :1].expand(len(rows), -1, side, side)
     return tile.unfold(1, side, 1).unfold(2, side, 1)[:, rows, cols].movedim(1, 0).contiguous()

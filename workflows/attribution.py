@@ -63,10 +63,11 @@ def explain(job: AttributionJob, context: Context) -> dict:
 def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: Model) -> dict:
     check_serves(job.explainer, model.network)
     target = Target(job, model.card)
-    baseline = pixel_baseline(job, scene, model)
     window = _window(job, scene)
     device, options = resolve_device(job.device), options_of(job, model)
-    explainer = make_explainer(job.explainer, model.network.to(device), options)
+    explainer = make_explainer(job.explainer, model.network, options)
+    baseline = pixel_baseline(job, scene, model, explainer.uses_baseline)
+    model.network.to(device)
     _warn_of_chips(job, context)
     if job.chip_folder:
         raise InputError(

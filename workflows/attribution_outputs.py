@@ -13,6 +13,7 @@ from ..explainers.base import Explainer
 from ..explainers.dense import Dense
 from ..models.card import Card
 from ..rasters.date_styles import write_signed_date_series_qml
+from ..rasters.errors import first_of
 from ..rasters.outputs import Outputs
 from ..rasters.scene import Grid
 from ..rasters.styles import qml_path, write_diverging_qml
@@ -25,6 +26,8 @@ from .tiling import BLOCK
 if TYPE_CHECKING:
     from .attribution_worker import TileResult
 
+# A network for which absorptions do less than this share of the work decides by brightness or slope.
+_FEW = 0.3
 SALIENCY_BANDS = ("total absolute", "signed sum", "residual")
 # Of methods whose parts, with these two, are the output itself.
 EXACT_BANDS = ("reference", "padding")
@@ -106,6 +109,8 @@ class Summary:
         self._residual = self._difference = 0.0
         self._evaluations = 0
         self._error, self._sampled = 0.0, 0
+        # Sizes of what absorptions, and what level and slope, did to the output, (class, 2).
+        self._legs = np.zeros((len(card.classes), 2))
 
     def add(self, result: TileResult, tile: Window) -> None:
         """Add a tile at its place on the scene."""
@@ -119,6 +124,9 @@ class Summary:
         residual, difference = np.abs(result.residual[rows, cols]), np.abs(result.difference[rows, cols])
         self._residual += float(np.nansum(residual, dtype=np.float64))
         self._difference += float(np.nansum(difference, dtype=np.float64))
+        if result.level is not None:
+            for leg, sizes in enumerate((difference, np.abs(result.level[rows, cols]))):
+                np.add.at(self._legs[:, leg], result.predicted[rows, cols], np.nan_to_num(sizes))
         if result.error is not None:
             self._error += float(np.nansum(result.error, dtype=np.float64))
             self._sampled += int(np.isfinite(result.error).sum())
@@ -151,6 +159,11 @@ class Summary:
                 f"The residual is above {options.tolerance:g} of the output difference at {self.above} of "
                 f"{self.pixels} pixels; it is in the third band of the saliency raster."
             )
+        if slopes := [name for name, share in self.absorption_shares().items() if share < _FEW]:
+            context.warn(
+                f"Absorptions did less than {_FEW:.0%} of what decided for {first_of(slopes)}: the network "
+                "goes by brightness or slope there, which the continuum as baseline does not show."
+            )
 
     def numbers(self) -> dict[str, float | None]:
         """Return the number outputs; the mean residual is relative to the mean output difference."""
@@ -159,7 +172,22 @@ class Summary:
             "MEAN_RESIDUAL": relative if self._explainer.contributions else None,
             "PIXELS": self.all_pixels or self.pixels,
             "UNSETTLED": self.unsettled,
+            "ABSORPTION_SHARE": float(self._legs[:, 0].sum() / total)
+            if (total := self._legs.sum())
+            else None,
         }
+
+    def absorption_shares(self) -> dict[str, float]:
+        """Return by class how much of the outputs' changes from the mean spectrum absorptions did, 0 to 1.
+
+        The way goes from the mean spectrum to each pixel's continuum and on to the pixel; the share is that
+        of the second leg in the sizes of both. Empty for other baselines.
+        """
+        totals = self._legs.sum(1)
+        return {
+            name: float(legs[0] / total)
+            for name, legs, total in zip(self._card.class_names, self._legs, totals) if total
+        }  # fmt: skip
 
     def facts(self) -> dict:
         """Return what the run record says."""
@@ -171,6 +199,7 @@ class Summary:
             "unsettled": self.unsettled,
             "mean_residual": self.numbers()["MEAN_RESIDUAL"],
             "pixels_with_residual_above_tolerance": self.above if complete else None,
+            "absorption_share": self.absorption_shares() or None,
             "mean_standard_error": self._error / self._sampled if self._sampled else None,
         }
 

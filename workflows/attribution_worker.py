@@ -39,7 +39,8 @@ class TileResult(NamedTuple):
     `evaluations` of all its pixels together. `reference` and `padding` are there where the values, with
     these two, are to be the output itself; `error` (part, y, x), the values' standard error, where they are
     sampled. `gaps` bool (part, y, x): values of a series that were filled in, so that what they contributed
-    is not the ground's.
+    is not the ground's. `level` (y, x): where each pixel has a baseline of its own, what the output at that
+    differs by from the output at the baselines' reference.
     """
 
     values: np.ndarray
@@ -52,6 +53,7 @@ class TileResult(NamedTuple):
     padding: np.ndarray | None = None
     error: np.ndarray | None = None
     gaps: np.ndarray | None = None
+    level: np.ndarray | None = None
 
     @property
     def of_ground(self) -> np.ndarray:
@@ -104,14 +106,16 @@ class AttributionWorker:
             self._tick(int((~valid).sum()))
 
         @torch.no_grad()
-        def explain_strip(rows: slice, part: Tensor) -> tuple[TileAttribution, Tensor, Tensor]:
+        def explain_strip(rows: slice, part: Tensor) -> tuple[TileAttribution, Tensor, Tensor, Tensor]:
             values, baseline = self._prepared(part)
             logits, weights = self._logits(values)
             found = self._explainer.attribute_tile(values, baseline, weights, wanted[rows], self._tick)
-            return found, self._target.groups(logits).cpu(), (logits * weights).sum(0).cpu() - found.reference
+            difference = (logits * weights).sum(0).cpu() - found.reference
+            level = found.reference - self._reference(weights)
+            return found, self._target.groups(logits).cpu(), difference, level
 
         strips = self._over_strips(explain_strip, raw, len(valid))
-        found, predicted, differences = zip(*strips)
+        found, predicted, differences, levels = zip(*strips)
         difference = torch.cat(differences)
         sums = torch.cat([strip.values for strip in found], 1)
         return TileResult(
@@ -122,6 +126,7 @@ class AttributionWorker:
             settled=(torch.cat([strip.settled for strip in found]) | ~wanted).numpy(),
             evaluations=sum(strip.evaluations for strip in found),
             gaps=~self._scene.read_observed(tile)[1] if isinstance(self._scene, Series) else None,
+            level=None if self._baseline.reference is None else torch.cat(levels).numpy(),
         )
 
     def sums(self, tile: Window) -> TileSums:
@@ -152,7 +157,16 @@ class AttributionWorker:
     def _prepared(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Return raster values (band, y, x) prepared, and their baseline as large."""
         values = self._network.prepare(raw[None].to(self._device))[0]
-        return values, as_large_as(values, self._baseline.of(raw).to(self._device))
+        return values, as_large_as(values, self._baseline.of(raw, self._context.check).to(self._device))
+
+    def _reference(self, weights: Tensor) -> Tensor:
+        """Return the output (y, x) at the baselines' reference; `weights` (class, y, x) are of the logits."""
+        reference = self._baseline.reference
+        if reference is None:
+            return torch.zeros(weights.shape[1:])
+        side = self._network.patch_size
+        patch = reference[None, :, None, None].expand(-1, -1, side, side).to(self._device)
+        return (self._network.logits(patch)[0] * weights).sum(0).cpu()
 
     def _logits(self, strip: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits (class, y, x) of a strip with halo, and the target's weights of them."""

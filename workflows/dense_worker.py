@@ -10,7 +10,7 @@ from rasterio.windows import Window
 from torch import Tensor
 
 from ..engine.jobs import AttributionJob
-from ..explainers.base import TileAttribution
+from ..explainers.base import TileAttribution, as_large_as
 from ..models.card import Card
 from ..models.files import Model
 from ..models.networks import PatchNetwork
@@ -65,9 +65,15 @@ class DenseWorker:
         wanted[read.inner] = torch.from_numpy(read.valid)
         self._tick(int((~read.valid).sum()))
         real = torch.from_numpy(read.real)
-        baseline = self._baseline.of(read.raw).to(device)
+        baseline = self._baseline.of(read.raw, self._context.check).to(device)
         found = self._divide(self._around(tile), values, baseline, weights, wanted, real, self._tick)
-        return _cut(found, logits, weights, wanted, read.inner)
+        result = _cut(found, logits, weights, wanted, read.inner)
+        if self._baseline.reference is None:
+            return result
+        start = as_large_as(values, self._baseline.reference.to(device))
+        before = (network.logits(start[None])[0] * weights).sum(0).cpu()[read.inner]
+        output = (logits * weights).sum(0).cpu()[read.inner]
+        return result._replace(level=output.numpy() - result.difference - before.numpy())
 
     def _around(self, tile: Window) -> Window:
         """Return the window that a tile is read with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -10,24 +11,33 @@ from torch import Tensor
 
 from ..engine.jobs import AttributionJob
 from ..models.card import Card
-from ..models.files import Model, Network
+from ..models.files import Model
 from ..rasters.continuum import ranges_of, upper_hull
 from ..rasters.errors import InputError
 from ..rasters.scene import Scene
 from ..rasters.series import Series
 from ..rasters.wavelengths import to_nanometres
-from .targets import baseline_spectrum, model_units
+from .targets import baseline_spectrum, baseline_values, model_units
 
+# Pixels whose hulls are drawn at a time, between two looks whether the work is still wanted.
+_PIXELS = 8192
 OTHERS = "choose another BASELINE, such as mean"
 
 
 class PixelBaseline(Protocol):
-    """A baseline for the pixels of a scene; `facts` tell of it in the run record."""
+    """A baseline for the pixels of a scene; `facts` tell of it in the run record.
+
+    `reference` is where a baseline of each pixel's own is itself explained from, a prepared spectrum (band,).
+    """
 
     facts: dict
+    reference: Tensor | None
 
-    def of(self, raw: Tensor) -> Tensor:
-        """Return the baseline of raster values (band, y, x), prepared: (band,) for all, or (band, y, x)."""
+    def of(self, raw: Tensor, check: Callable[[], None]) -> Tensor:
+        """Return the baseline of raster values (band, y, x), prepared: (band,) for all, or (band, y, x).
+
+        `check` is called often and may raise to stop.
+        """
         ...
 
 
@@ -36,9 +46,10 @@ class OneSpectrum:
 
     def __init__(self, spectrum: Tensor) -> None:
         self._spectrum = spectrum
+        self.reference: Tensor | None = None
         self.facts = {"baseline_values": model_units(spectrum)}
 
-    def of(self, raw: Tensor) -> Tensor:
+    def of(self, raw: Tensor, check: Callable[[], None]) -> Tensor:
         """See `PixelBaseline`."""
         return self._spectrum
 
@@ -47,25 +58,35 @@ class Continuum:
     """The upper hull of each pixel's spectrum, drawn through the raster's own values and then prepared.
 
     What is explained against it are absorptions: in bands of no range, and at the vertices of the hull, it is
-    the spectrum itself.
+    the spectrum itself. What level and slope did is the hull's own change from the mean training spectrum.
     """
 
-    def __init__(
-        self, network: Network, wavelengths_nm: list[float | None], ranges: list[np.ndarray]
-    ) -> None:
-        self._network, self._wavelengths, self._ranges = network, wavelengths_nm, ranges
+    def __init__(self, model: Model, wavelengths_nm: list[float | None], ranges: list[np.ndarray]) -> None:
+        self._network, self._wavelengths, self._ranges = model.network, wavelengths_nm, ranges
+        self.reference: Tensor | None = baseline_values("mean", None, None, model)
         ends = [[wavelengths_nm[band] for band in part[[0, -1]]] for part in ranges]
         self.facts = {"continuum_ranges_nm": ends}
 
-    def of(self, raw: Tensor) -> Tensor:
+    def of(self, raw: Tensor, check: Callable[[], None]) -> Tensor:
         """See `PixelBaseline`."""
-        hull = upper_hull(raw.movedim(0, -1).numpy(), self._wavelengths, self._ranges)
+        hull = torch.empty_like(raw)
+        rows = max(1, _PIXELS // raw.shape[2])
+        for top in range(0, raw.shape[1], rows):
+            check()
+            part = raw[:, top : top + rows].movedim(0, -1).numpy()
+            found = torch.from_numpy(upper_hull(part, self._wavelengths, self._ranges))
+            hull[:, top : top + rows] = found.movedim(-1, 0)
         with torch.no_grad():
-            return self._network.prepare(torch.from_numpy(hull).movedim(-1, 0)[None])[0]
+            return self._network.prepare(hull[None])[0]
 
 
-def pixel_baseline(job: AttributionJob, scene: Scene, model: Model) -> PixelBaseline:
-    """Return the job's baseline; InputError where the scene or the model can't serve it."""
+def pixel_baseline(job: AttributionJob, scene: Scene, model: Model, read: bool = True) -> PixelBaseline:
+    """Return the job's baseline; InputError where the scene or the model can't serve it.
+
+    No continuum is drawn where the explainer does not `read` its baseline.
+    """
+    if job.baseline == "continuum" and not read:
+        return OneSpectrum(baseline_values("mean", None, None, model))
     if job.baseline != "continuum":
         return OneSpectrum(baseline_spectrum(job, model))
     if isinstance(scene, Series):
@@ -83,7 +104,7 @@ def pixel_baseline(job: AttributionJob, scene: Scene, model: Model) -> PixelBase
             f"No three bands of {scene.path} follow each other closely enough for a continuum outside of the "
             f"atmosphere's windows; check WAVELENGTHS, or {OTHERS}."
         )
-    return Continuum(model.network, wavelengths, ranges)
+    return Continuum(model, wavelengths, ranges)
 
 
 def _wavelengths(job: AttributionJob, scene: Scene, card: Card) -> list[float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,14 @@ import torch
 from explanation_layers.engine.jobs import AttributionJob
 from explanation_layers.models.card import PIXEL_CLASSIFICATION
 from explanation_layers.models.files import load_model, save_model
+from explanation_layers.models.networks import PatchNetwork
 from explanation_layers.rasters.continuum import ranges_of, upper_hull
-from explanation_layers.rasters.errors import InputError
+from explanation_layers.rasters.errors import Cancelled, InputError
 from explanation_layers.rasters.scene import open_scene
 from explanation_layers.workflows import attribution
 from explanation_layers.workflows.attribution import explain
 from explanation_layers.workflows.context import Context
+from explanation_layers.workflows.pixel_baselines import pixel_baseline
 
 # The explainers that start from a baseline and add up to the output's difference, and how nearly.
 COMPLETE = {
@@ -99,11 +102,96 @@ def test_the_table_alone_is_that_of_the_rasters(hybrid_model: str, run: Callable
     assert np.abs(means[0] - means[1]).max() <= 0.02 * np.abs(means[0]).max()
 
 
+def mean_outputs(network: PatchNetwork, model: str, chosen: np.ndarray) -> np.ndarray:
+    """The output at the mean training spectrum, of the class that was chosen for each pixel."""
+    mean = load_model(model, PIXEL_CLASSIFICATION).spectra.mean[None, :, None, None]
+    side = network.patch_size
+    with torch.no_grad():
+        logits = network.logits(network.prepare(mean).expand(-1, -1, side, side)).flatten().numpy()
+    return logits[chosen]
+
+
+@pytest.mark.parametrize("explainer", ["deeplift", "secant_contributions"])
+@pytest.mark.parametrize("name", ["spectral_model", "hybrid_model"])
+def test_the_share_of_absorptions_is_told_by_class(
+    request: pytest.FixtureRequest, demo: SimpleNamespace, run: Callable, name: str, explainer: str
+) -> None:
+    model = request.getfixturevalue(name)
+    network, values, hull = prepared(demo.raster, model)
+    result = run(model, explainer=explainer).result
+    with torch.no_grad():
+        after, before = (network.logits(maps)[0].numpy() for maps in (values, hull))
+    chosen = after.argmax(0)
+    at_x, at_hull = (np.take_along_axis(logits, chosen[None], 0)[0] for logits in (after, before))
+    first, second = np.abs(at_x - at_hull), np.abs(at_hull - mean_outputs(network, model, chosen))
+    names = load_model(model, PIXEL_CLASSIFICATION).card.class_names
+    shares = result["record"]["absorption_share"]
+    assert set(shares) == {names[index] for index in np.unique(chosen)}
+    for index in np.unique(chosen):
+        own = chosen == index
+        share = first[own].sum() / (first[own].sum() + second[own].sum())
+        assert shares[names[index]] == pytest.approx(share, abs=1e-3)
+    total = first.sum() / (first.sum() + second.sum())
+    assert result["numbers"]["ABSORPTION_SHARE"] == pytest.approx(total, abs=1e-3)
+    few = any(share < 0.3 for share in shares.values())
+    assert any("brightness or slope" in text for text in result["warnings"]) == few
+
+
+def test_other_baselines_and_explainers_without_one_have_no_share(spectral_model: str, run: Callable) -> None:
+    for options in ({"baseline": "mean", "explainer": "deeplift"}, {"explainer": "input_x_gradient"}):
+        result = run(spectral_model, **options).result
+        assert result["numbers"]["ABSORPTION_SHARE"] is None
+        assert result["record"]["absorption_share"] is None
+        assert not any("brightness" in text for text in result["warnings"])
+
+
+def test_a_network_that_goes_by_brightness_is_told(
+    demo: SimpleNamespace, spectral_model: str, run: Callable, tmp_path: Path
+) -> None:
+    loaded = load_model(spectral_model, PIXEL_CLASSIFICATION)
+    path = str(tmp_path / "bright.safetensors")
+    network = by_brightness(loaded.network)
+    save_model(path, network, loaded.spectra, loaded.card)
+    made = run(path, explainer="deeplift")
+    assert made.result["numbers"]["ABSORPTION_SHARE"] < 0.3
+    assert any("goes by brightness or slope" in text for text in made.result["warnings"])
+
+
+def by_brightness(network: PatchNetwork) -> PatchNetwork:
+    """The network with weights that pass on the mean of all bands, to its first class alone."""
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.weight.data.zero_()
+            layer.bias.data.zero_()
+            layer.weight.data[0, 0] = 1 / layer.weight[0, 0].numel()
+    network.scaling.offset.zero_()
+    network.scaling.scale.fill_(1000)
+    return network
+
+
 def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch, hybrid_model: str, run: Callable) -> None:
     whole = run(hybrid_model, explainer="deeplift")
     monkeypatch.setattr(attribution, "tile_side", lambda *_: 4)
     parts = run(hybrid_model, explainer="deeplift")
     np.testing.assert_allclose(parts.attribution, whole.attribution, atol=1e-5)
+
+
+def test_the_hulls_of_a_large_tile_can_be_stopped(demo: SimpleNamespace, spectral_model: str) -> None:
+    job = AttributionJob(demo.raster, spectral_model, baseline="continuum")
+    baseline = pixel_baseline(job, open_scene(demo.raster), load_model(spectral_model, PIXEL_CLASSIFICATION))
+    raw = torch.rand(167, 300, 200)
+    checks = []
+
+    def stop() -> None:
+        checks.append(time.monotonic())
+        if len(checks) == 4:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        baseline.of(raw, stop)
+    assert np.diff(checks).max() < 2
+    few = baseline.of(raw[:, :60, :3], lambda: None)
+    torch.testing.assert_close(baseline.of(raw[:, 40:60, :3], lambda: None), few[:, 40:60])
 
 
 def test_the_record_tells_the_ranges(spectral_model: str, run: Callable) -> None:
