@@ -170,6 +170,11 @@ def open_series(
     )
 
 
+def filled_in(scene: Scene, window: Window) -> np.ndarray | None:
+    """Return bool (band, y, x): which values of a window were filled in; None where the scene is no series."""
+    return ~scene.read_observed(window)[1] if isinstance(scene, Series) else None
+
+
 def of_model(series: Series, dates: Sequence[str], channels: Sequence[str]) -> Series:
     """Return the series cut to a model's dates and channels, named as the model names them.
 

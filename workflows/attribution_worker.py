@@ -18,7 +18,7 @@ from ..models.files import Model
 from ..models.networks import PatchNetwork
 from ..rasters.labels import mask_of_features
 from ..rasters.scene import Scene
-from ..rasters.series import Series
+from ..rasters.series import filled_in
 from .classify import class_logits
 from .context import Context
 from .pixel_baselines import PixelBaseline
@@ -125,7 +125,7 @@ class AttributionWorker:
             residual=(difference - sums.sum(0)).numpy(),
             settled=(torch.cat([strip.settled for strip in found]) | ~wanted).numpy(),
             evaluations=sum(strip.evaluations for strip in found),
-            gaps=~self._scene.read_observed(tile)[1] if isinstance(self._scene, Series) else None,
+            gaps=filled_in(self._scene, tile),
             level=None if self._baseline.reference is None else torch.cat(levels).numpy(),
         )
 

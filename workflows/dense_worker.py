@@ -17,6 +17,7 @@ from ..models.networks import PatchNetwork
 from ..models.segmentation_networks import SegmentationNetwork
 from ..rasters.labels import mask_of_features
 from ..rasters.scene import Scene
+from ..rasters.series import filled_in
 from .attribution_worker import TileResult
 from .canvas import CanvasTile, canvas_side, canvas_window, read_canvas_tile
 from .classify_dense import dense_bytes
@@ -67,7 +68,9 @@ class DenseWorker:
         real = torch.from_numpy(read.real)
         baseline = self._baseline.of(read.raw, self._context.check).to(device)
         found = self._divide(self._around(tile), values, baseline, weights, wanted, real, self._tick)
-        result = _cut(found, logits, weights, wanted, read.inner)
+        result = _cut(found, logits, self._target.groups(logits), weights, wanted, read.inner)
+        if self._job.parts == "bands":
+            result = result._replace(gaps=filled_in(self._scene, tile))
         if self._baseline.reference is None:
             return result
         start = as_large_as(values, self._baseline.reference.to(device))
@@ -120,8 +123,9 @@ def read_with_halo(scene: Scene, card: Card, network: PatchNetwork, tile: Window
 
 
 def _cut(
-    found: TileAttribution, logits: Tensor, weights: Tensor, wanted: Tensor, inner: tuple[slice, slice]
-) -> TileResult:
+    found: TileAttribution, logits: Tensor, groups: Tensor, weights: Tensor, wanted: Tensor,
+    inner: tuple[slice, slice],
+) -> TileResult:  # fmt: skip
     """Return what was found as arrays of the tile itself, `inner` in its surroundings."""
     output = (logits * weights).sum(0).cpu()[inner]
     wanted, reference, values = wanted[inner], found.reference[inner], found.values[:, *inner]
@@ -129,7 +133,7 @@ def _cut(
     difference = output - reference
     return TileResult(
         values=values.numpy(),
-        predicted=logits.argmax(0).cpu()[inner].masked_fill(~wanted, -1).numpy(),
+        predicted=groups.cpu()[inner].masked_fill(~wanted, -1).numpy(),
         difference=difference.numpy(),
         residual=(difference - values.sum(0) - padding).numpy(),
         settled=(found.settled[inner] | ~wanted).numpy(),
