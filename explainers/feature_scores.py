@@ -82,21 +82,31 @@ def window_scores(
     wavelengths_nm: Wavelengths,
     ranges: Sequence[np.ndarray],
     windows: Windows,
+    exposure: np.ndarray | None = None,
     shifts: int = SHIFTS,
     seed: int = 0,
 ) -> list[Score]:
-    """Return the scores of windows (low, high) in nm, such as those of named features, in their order."""
+    """Return the scores of windows (low, high) in nm, such as those of named features; see `set_scores`."""
     sets = np.array([inside(wavelengths_nm, [window]) for window in windows], dtype=bool)
-    return set_scores(profile, sets.reshape(-1, len(profile)), ranges, shifts, seed)
+    return set_scores(profile, sets.reshape(-1, len(profile)), ranges, exposure, shifts, seed)
 
 
 def set_scores(
-    profile: np.ndarray, sets: np.ndarray, ranges: Sequence[np.ndarray], shifts: int = SHIFTS, seed: int = 0
+    profile: np.ndarray,
+    sets: np.ndarray,
+    ranges: Sequence[np.ndarray],
+    exposure: np.ndarray | None = None,
+    shifts: int = SHIFTS,
+    seed: int = 0,
 ) -> list[Score]:
     """Return the scores of sets of bands, bool (set, band), for a profile (band,).
 
     Such a set are the bands of the absorptions that a spectrum has: its `share` against the `expected` one is
     how far attribution and absorptions lie on each other. The same `seed` gives the same p.
+
+    Contributions from a continuum are as large as absorptions are deep, whatever the network: those of random
+    weights lie on absorptions too. `exposure` (band,), the mean size of what the pixels differ by from their
+    baseline, takes that out of chance: it stays in place, and what is shifted is the profile per unit of it.
     """
     size = np.abs(np.asarray(profile, dtype=np.float64))
     usable = np.zeros(len(size), dtype=bool)
@@ -107,15 +117,17 @@ def set_scores(
     if not total > 0:
         return [Score(int(count)) for count in counts]
     scores = (sets & usable) @ np.where(usable, size, 0)
-    chance = _shifted_scores(size, sets, ranges, shifts, seed)
-    p = (1 + (chance >= scores * (1 - _ROUNDING)).sum(0)) / (1 + shifts)
+    held = np.ones(len(size)) if exposure is None else np.abs(np.asarray(exposure, dtype=np.float64))
+    rate = np.divide(size, held, where=held > 0, out=np.zeros(len(size)))
+    chance = _shifted_shares(rate, held, sets, ranges, shifts, seed)
+    p = (1 + (chance >= scores / total * (1 - _ROUNDING)).sum(0)) / (1 + shifts)
     known = counts > 0
     q = np.ones(len(sets))
     q[known] = false_discovery_rates(p[known])
     return [
         Score(
             int(counts[i]), float(scores[i]), float(scores[i] / total),
-            float(scores[i] / total / (counts[i] / usable.sum())), float(chance[:, i].mean() / total),
+            float(scores[i] / total / (counts[i] / usable.sum())), float(chance[:, i].mean()),
             float(p[i]), float(q[i]),
         ) if known[i] else Score(0)
         for i in range(len(sets))
@@ -146,19 +158,21 @@ def atmospheric_share(
     return float(size[inside(wavelengths_nm, windows)].sum() / size.sum()) if size.any() else None
 
 
-def _shifted_scores(
-    size: np.ndarray, sets: np.ndarray, ranges: Sequence[np.ndarray], shifts: int, seed: int
+def _shifted_shares(
+    rate: np.ndarray, held: np.ndarray, sets: np.ndarray, ranges: Sequence[np.ndarray], shifts: int, seed: int
 ) -> np.ndarray:
-    """Return the scores (shift, set) of the profile, shifted around each range by as many bands as drawn."""
+    """Return the shares (shift, set) of a profile whose rate is shifted around each range."""
     generator = np.random.default_rng(seed)
-    total = np.zeros((shifts, len(sets)))
+    scores, totals = np.zeros((shifts, len(sets))), np.zeros((shifts, 1))
     for bands in ranges:
         places = np.arange(len(bands))
-        # Row k: the range's values, moved on by k bands.
-        moved = size[bands][(places[None, :] - places[:, None]) % len(bands)]
-        by_shift = moved @ sets[:, bands].T
-        total += by_shift[generator.integers(0, len(bands), shifts)]
-    return total
+        # Row k: the range's rates, moved on by k bands, times what is there.
+        moved = rate[bands][(places[None, :] - places[:, None]) % len(bands)] * held[bands]
+        drawn = generator.integers(0, len(bands), shifts)
+        scores += (moved @ sets[:, bands].T)[drawn]
+        totals += moved.sum(1, keepdims=True)[drawn]
+    # A shift that leaves nothing anywhere tells nothing: it counts against significance.
+    return np.divide(scores, totals, where=totals > 0, out=np.ones_like(scores))
 
 
 def _widths(at: np.ndarray) -> np.ndarray:

@@ -88,6 +88,28 @@ def test_a_profile_on_its_window_is_significant_and_one_beside_is_not() -> None:
     assert other.score == on.score and other.p == pytest.approx(on.p, abs=0.03)
 
 
+def test_what_a_baseline_puts_where_absorptions_are_is_no_evidence() -> None:
+    """A network without a preference has, against the continuum, as much at each band as it dips there."""
+    rng = np.random.default_rng(4)
+    depth = 0.01 + 0.2 * bump(670, 30) + 0.1 * bump(970, 40)
+    dips = depth > 0.05
+    plain, exposed = [], []
+    for seed in range(200):
+        profile = depth * np.abs(rng.standard_normal(89))
+        options = {"shifts": 200, "seed": seed}
+        plain.append(set_scores(profile, dips[None], RANGES, **options)[0].p)
+        exposed.append(set_scores(profile, dips[None], RANGES, depth, **options)[0].p)
+    assert np.mean(np.array(plain) <= 0.05) > 0.9
+    assert 0.01 < np.mean(np.array(exposed) <= 0.05) < 0.1
+    assert kstest(exposed, "uniform").pvalue > 0.01
+    # One that looks at the absorption itself is told all the same.
+    (found,) = set_scores(depth * (bump(670, 25) + 0.02), dips[None], RANGES, depth)
+    assert found.p < 0.05 and found.share > 1.5 * found.expected
+    # Nothing to differ from the baseline in: nothing to shift.
+    (found,) = set_scores(np.where(dips, depth, 0), dips[None], RANGES, np.where(dips, depth, 0))
+    assert found.share == 1 and found.p > 0.9
+
+
 def test_overlap_with_sets_of_bands_that_lie_apart() -> None:
     rng = np.random.default_rng(2)
     absorbed = (bump(670, 30) + bump(970, 30)) > 0.3
