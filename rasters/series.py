@@ -171,7 +171,7 @@ def open_series(
 
 
 def filled_in(scene: Scene, window: Window) -> np.ndarray | None:
-    """Return bool (band, y, x): which values of a window were filled in; None where the scene is no series."""
+    """Return bool (band, y, x): which values of a window were filled in; None where there are no dates."""
     return ~scene.read_observed(window)[1] if isinstance(scene, Series) else None
 
 
