@@ -112,7 +112,7 @@ class SeriesAlgorithm(LabelledAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Return the job fields of the series, its extent, and its labels where there are some."""
-        found = {"series": self.layers.source(parameters, context, feedback)}
+        found: dict[str, Any] = {"series": self.layers.source(parameters, context, feedback)}
         if not is_empty(parameters.get("EXTENT")):
             found["extent"] = self.extent(parameters, context)
         if not is_empty(parameters.get("LABELS")):

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from affine import Affine
+
 from explanation_layers.models.splits import parcel_split
 from explanation_layers.rasters.errors import InputError
 from explanation_layers.rasters.grid import Grid
