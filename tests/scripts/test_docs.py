@@ -15,7 +15,13 @@ from explanation_layers.workflows.train_classifier import SPLITS
 
 PAGES = (
     *("README.md", "docs/tutorial.md", "docs/how-to.md", "docs/reference.md", "docs/methods.md"),
-    *("docs/planted-evidence.md", "docs/scene-explainers.md", "docs/segmentation.md", "benchmarks/README.md"),
+    *(
+        "docs/planted-evidence.md",
+        "docs/scene-explainers.md",
+        "docs/segmentation.md",
+        "docs/series.md",
+        "benchmarks/README.md",
+    ),
 )
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _JSON = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
