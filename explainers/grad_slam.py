@@ -30,13 +30,10 @@ class DateMaps(NamedTuple):
     """What Grad-SLAM finds in n series.
 
     `embedding` (n, dimension). `maps` (layer, direction, n, date), signed, on the axis of the dates.
-    `channel_weights` (direction, n, channel): sum over the dates of abs(x de/dx), x at scaled values, of
-    which 0 is the channel's mean. A channel's share is its weight over the sum of all.
     """
 
     embedding: Tensor
     maps: Tensor
-    channel_weights: Tensor
 
 
 class GradSlam:
@@ -71,8 +68,8 @@ class GradSlam:
             tick(len(part))
         if not found:
             return self._maps(prepared, directions.to(prepared), lambda: None)
-        embeddings, maps, weights = zip(*found)
-        return DateMaps(torch.cat(embeddings), torch.cat(maps, 2), torch.cat(weights, 1))
+        embeddings, maps = zip(*found)
+        return DateMaps(torch.cat(embeddings), torch.cat(maps, 2))
 
     @torch.no_grad()
     def _maps(self, prepared: Tensor, directions: Tensor, check: Callable[[], None]) -> DateMaps:
@@ -81,19 +78,17 @@ class GradSlam:
         several = len(directions) > network.classes
         sources = torch.eye(network.classes).to(directions) if several else directions
         shape = (len(self.layers), len(sources), len(prepared), network.dates)
-        maps, slopes = prepared.new_empty(shape), prepared.new_empty(shape[1:3] + prepared.shape[1:])
+        maps, lowest = prepared.new_empty(shape), min(self.layers)
         for number, source in enumerate(sources):
             for layer, gradient in passes.gradients(source):
                 if layer in self.layers:
                     found = layer_map(passes.activations[layer - 1], gradient, self.variant)
                     maps[self.layers.index(layer), number] = to_dates(found, network.dates)
-                elif layer == 0:
-                    slopes[number] = gradient
+                if layer == lowest:
+                    break
         if several:
             maps = torch.einsum("ds,lsnt->ldnt", directions, maps)
-            slopes = torch.einsum("ds,snb->dnb", directions, slopes)
-        parts = (slopes * passes.scaled).abs().unflatten(-1, (network.dates, network.channels))
-        return DateMaps(passes.embedding, maps, parts.sum(-2))
+        return DateMaps(passes.embedding, maps)
 
 
 def layer_map(activation: Tensor, gradient: Tensor, variant: str) -> Tensor:

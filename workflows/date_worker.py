@@ -36,7 +36,7 @@ class DateResult(NamedTuple):
     cols: np.ndarray
     values: np.ndarray
     importance: np.ndarray
-    signed: np.ndarray
+    signed: np.ndarray | None
     combined: np.ndarray
     shares: np.ndarray | None
     anomaly: np.ndarray | None
@@ -72,6 +72,7 @@ class DateWorker:
         found = self._grad_slam.maps(prepared, self._directions.vectors.to(self._device), self._tick)
         departures = found.maps - self._middle
         maps = importance(departures, self._job.scaling).cpu()
+        signed = importance(departures, "maxabs").cpu() if self._job.signed else None
         weights = self._directions.weights
         combined = maps[0] if len(maps) == 1 else torch.einsum("d,dnt->nt", weights, maps.square()).sqrt()
         shape = (len(rows), len(self._series.dates), len(self._series.channels))
@@ -81,7 +82,7 @@ class DateWorker:
             rows=rows, cols=cols,
             values=np.where(seen, series.numpy(), np.nan).astype(np.float32),
             importance=maps.masked_fill(gaps, float("nan")).numpy(),
-            signed=importance(departures, "maxabs").cpu().masked_fill(gaps, float("nan")).numpy(),
+            signed=signed.masked_fill(gaps, float("nan")).numpy() if signed is not None else None,
             combined=combined.masked_fill(gaps, float("nan")).numpy(),
             shares=self._shares(prepared),
             anomaly=score, anomaly_dates=dates, anomaly_residual=residual,

@@ -77,7 +77,7 @@ class DateWriters:
         planes = {
             "date_importance": result.combined,
             "dimension_importance": _by_date(result.importance),
-            "signed": _by_date(result.signed),
+            "signed": None if result.signed is None else _by_date(result.signed),
             "channel_share": result.shares,
             "anomaly": None if result.anomaly is None else result.anomaly[:, None],
             "anomaly_dates": result.anomaly_dates,

@@ -69,7 +69,7 @@ def test_a_linear_encoder_has_the_map_of_its_weights(variant: str) -> None:
     generator = torch.Generator().manual_seed(2)
     head, bias = torch.randn(2, CHANNELS, DATES, generator=generator).double(), torch.tensor([0.7, -2.0])
     network, x = one_layer(head, bias), series().abs()
-    embedding, maps, _ = GradSlam(network, variant).maps(x, UNIT)
+    embedding, maps = GradSlam(network, variant).maps(x, UNIT)
     values = x.unflatten(1, (DATES, CHANNELS))
     weights = head if variant == "element_wise" else head.mean(2, keepdim=True).expand_as(head)
     torch.testing.assert_close(maps[0], torch.einsum("ntc,dct->dnt", values, weights))
@@ -142,7 +142,6 @@ def test_dates_in_another_order_have_maps_in_that_order(variant: str) -> None:
     mixed = x.unflatten(1, (DATES, CHANNELS))[:, order].flatten(1)
     one, other = (GradSlam(network, variant).maps(each, UNIT) for each in (x, mixed))
     torch.testing.assert_close(other.maps, one.maps[..., order])
-    torch.testing.assert_close(other.channel_weights, one.channel_weights)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -156,7 +155,7 @@ def test_batches_make_no_difference(variant: str) -> None:
         torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-12)
     assert sum(ticks) == 9 and set(ticks) == {0, 1}
     none = GradSlam(network, variant).maps(x[:0], UNIT)
-    assert [tuple(part.shape) for part in none] == [(0, 2), (3, 2, 0, DATES), (2, 0, CHANNELS)]
+    assert [tuple(part.shape) for part in none] == [(0, 2), (3, 2, 0, DATES)]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -167,18 +166,6 @@ def test_more_directions_than_dimensions_are_mixed_from_the_dimensions(variant: 
     for number, direction in enumerate(directions):
         alone = GradSlam(network, variant).maps(x, direction[None])
         torch.testing.assert_close(together.maps[:, number], alone.maps[:, 0])
-        torch.testing.assert_close(together.channel_weights[number], alone.channel_weights[0])
-
-
-def test_what_channels_weigh_is_input_times_gradient() -> None:
-    network, x = encoder(stride=2), series()
-    weights = GradSlam(network).maps(x, UNIT).channel_weights
-    scaled = network.scaled(x).requires_grad_(True)
-    embedding = network.encode(scaled * network.scaling.scale + network.scaling.offset)
-    for number in range(2):
-        slope = torch.autograd.grad(embedding[:, number].sum(), scaled, retain_graph=True)[0]
-        expected = (slope * scaled).abs().unflatten(1, (DATES, CHANNELS)).sum(1)
-        torch.testing.assert_close(weights[number], expected.detach())
 
 
 def test_stopping_from_within_a_batch() -> None:
