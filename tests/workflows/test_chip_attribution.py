@@ -334,8 +334,8 @@ def test_baselines_of_chips(radar, chip_model) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"patches": None, "scene": None}, r"either the raster INPUT or the chips in PATCHES; give one"),
-        ({"scene": "scene.tif"}, r"either the raster INPUT or the chips in PATCHES; give one"),
+        ({"patches": None, "scene": None}, r"the rasters SERIES or the chips in PATCHES; give one"),
+        ({"scene": "scene.tif"}, r"the rasters SERIES or the chips in PATCHES; give one"),
         ({"explainer": "lime"}, r"There is no explainer 'lime'; choose one of saliency"),
         ({"explainer": "deeplift"}, r"The explainer 'deeplift' can't explain a scene classifier; choose one"),
         ({"target": "best"}, r"There is no target 'best'"),
