@@ -50,6 +50,7 @@ def test_defaults_are_the_eight_of_the_study_on_a_folder(run, model, feedback, t
 def test_several_models_and_every_setting(run, model, feedback, tmp_path):
     masks = tmp_path / "masks"
     masks.mkdir()
+    (tmp_path / "other.safetensors").touch()
     results, job = run(
         PATCHES=str(tmp_path), MASKS=str(masks), MODEL=[model, str(tmp_path / "other.safetensors")],
         EXPLAINERS="grad_cam,occlusion", CHIPS=7, RADIUS=0.1, SAMPLES=3, SPECKLE_LOOKS=4.4, STEPS=9,

@@ -174,7 +174,8 @@ def test_a_series_is_learnt_clustered_and_explained_for_real(run, tmp_path):
         CONFUSION=str(tmp_path / "confusion.csv"),
     )  # fmt: skip
     assert 0 < clustered["OVERALL_ACCURACY"] <= 1
-    names = {feature["class"] for feature in ogr.Open(demo["LABELS"]).GetLayer()}
+    labelled = ogr.Open(demo["LABELS"])  # a layer does not keep its dataset open
+    names = {feature["class"] for feature in labelled.GetLayer()}
     first, second = sorted(names)[:2]
     out = {name: str(tmp_path / f"{name}.tif") for name in ("DATE_IMPORTANCE", "TOP_DATE", "SIGNED")}
     explained = run(
@@ -188,8 +189,8 @@ def test_a_series_is_learnt_clustered_and_explained_for_real(run, tmp_path):
     assert set(explained["TOP_DATES"].split(", ")) <= {
         importance.GetRasterBand(band).GetDescription() for band in range(1, importance.RasterCount + 1)
     }
-    rows = [row.items() for row in ogr.Open(str(tmp_path / "profiles.csv")).GetLayer()]
-    assert {row["channel"] for row in rows} == {"VV", "VH"}
+    profiles = ogr.Open(str(tmp_path / "profiles.csv"))
+    assert {row["channel"] for row in profiles.GetLayer()} == {"VV", "VH"}
     attribution = str(tmp_path / "attribution.tif")
     explained = run(
         "attribution", **series, MODEL=model, TARGET="class", CLASS="1", EXPLAINER="integrated_gradients",
