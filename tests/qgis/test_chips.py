@@ -85,7 +85,7 @@ def test_polygons_take_their_class_along(engine, model, scene, feedback):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({}, "Give one of INPUT, a raster to explain, SERIES, rasters with dates, or PATCHES, a folder of chips."),
+        ({}, "Give one of INPUT, a raster to explain, SERIES, rasters with dates, or PATCHES"),
         ({"INPUT": True, "PATCHES": True}, "Give one of INPUT, a raster to explain, SERIES"),
         ({"INPUT": True, "CHIP_FOLDER": TEMPORARY}, "CHIP_FOLDER takes a raster per chip of PATCHES; leave"),
         ({"PATCHES": True, "GRAD_CAM_LAYER": "layer9"}, "GRAD_CAM_LAYER is 'layer9'; it must be one of"),
