@@ -24,6 +24,8 @@ _AT_ONCE = 2048
 # Labelled pixels that name the clusters and judge them; more add nothing but time.
 _MOST_LABELLED = 100_000
 _TREES = 100
+# Pixels that the supervised classifier learns from: it takes longest.
+_FOREST = 20_000
 
 
 class Named(NamedTuple):
@@ -81,7 +83,8 @@ def name_clusters(
         context.warn(f"No cluster is named after {missing}: try more CLUSTERS, or VOTE one_to_one.")
     context.progress(0.4, "Training a supervised classifier to compare with")
     forest = RandomForestClassifier(_TREES, random_state=job.seed, n_jobs=-1)
-    forest.fit(sides[0].values.numpy(), classes[0])
+    learnt = np.sort(np.random.default_rng(job.seed).permutation(len(classes[0]))[:_FOREST])
+    forest.fit(sides[0].values.numpy()[learnt], classes[0][learnt])
     supervised = float((forest.predict(sides[1].values.numpy()) == classes[1]).mean())
     return Named(names, fits, chosen, supervised)
 
