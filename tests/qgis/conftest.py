@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
+import subprocess
 import sys
 
 import pytest
@@ -143,6 +145,23 @@ def real_engine(root, monkeypatch):
     monkeypatch.setenv("EXPLANATION_LAYERS_PYTHON", python)
     yield
     shutdown_all()
+
+
+@pytest.fixture(scope="module")
+def run(root):
+    """A function that runs an algorithm by qgis_process and returns its results."""
+    if not (os.environ.get("EXPLANATION_LAYERS_PYTHON") or (root / ".venv" / "bin" / "python").exists()):
+        pytest.skip("needs the engine: run `make env`")
+
+    def run(name: str, **inputs):
+        command = [str(root / "scripts" / "qgis-process"), "run", f"explain:{name}", "-"]
+        finished = subprocess.run(
+            command, input=json.dumps({"inputs": inputs}), capture_output=True, text=True, timeout=280
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return json.loads(finished.stdout)["results"]
+
+    return run
 
 
 @pytest.fixture

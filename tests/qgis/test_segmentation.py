@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -92,23 +89,6 @@ def test_parts_reach_the_engine(engine, feedback, scene, model):
     processing.run("explain:attribution", {**parameters, "EXPLAINER": "deeplift"}, feedback=feedback)
     assert engine.jobs[-1].parts == "bands"
     assert any(warning.startswith("PARTS is not used") for warning in feedback.warnings)
-
-
-@pytest.fixture(scope="module")
-def run(root):
-    """A function that runs an algorithm by qgis_process and returns its results."""
-    if not (os.environ.get("EXPLANATION_LAYERS_PYTHON") or (root / ".venv" / "bin" / "python").exists()):
-        pytest.skip("needs the engine: run `make env`")
-
-    def run(name: str, **inputs):
-        command = [str(root / "scripts" / "qgis-process"), "run", f"explain:{name}", "-"]
-        finished = subprocess.run(
-            command, input=json.dumps({"inputs": inputs}), capture_output=True, text=True, timeout=280
-        )
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        return json.loads(finished.stdout)["results"]
-
-    return run
 
 
 def test_a_street_is_learnt_explained_and_audited_for_real(run, tmp_path):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-
 import numpy as np
 import processing
 import pytest
@@ -142,23 +138,6 @@ def test_attribution_takes_a_series(engine, feedback, scene, model):
     assert job.scene is None and job.series.paths == (scene,) and job.series.dates == ("2017-01-03",)
     with pytest.raises(QgsProcessingException, match="Give one of INPUT"):
         processing.run("explain:attribution", {**parameters, "INPUT": scene}, feedback=feedback)
-
-
-@pytest.fixture(scope="module")
-def run(root):
-    """A function that runs an algorithm by qgis_process and returns its results."""
-    if not (os.environ.get("EXPLANATION_LAYERS_PYTHON") or (root / ".venv" / "bin" / "python").exists()):
-        pytest.skip("needs the engine: run `make env`")
-
-    def run(name: str, **inputs):
-        command = [str(root / "scripts" / "qgis-process"), "run", f"explain:{name}", "-"]
-        finished = subprocess.run(
-            command, input=json.dumps({"inputs": inputs}), capture_output=True, text=True, timeout=280
-        )
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        return json.loads(finished.stdout)["results"]
-
-    return run
 
 
 def test_a_series_is_learnt_clustered_and_explained_for_real(run, tmp_path):
