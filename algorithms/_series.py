@@ -18,7 +18,7 @@ from qgis.core import (
 )
 
 from ..engine.jobs import SeriesSource
-from ._labels import LabelledAlgorithm, label_field, label_layer, unlabelled_value
+from ._labels import LabelledAlgorithm, label_field, label_layer
 from ._parameters import described, folder, is_empty, words
 from ._rasters import RasterSource
 from ._text import tr
@@ -167,11 +167,6 @@ def series_labels(help_text: str) -> list[QgsProcessingParameterDefinition]:
     """Declare LABELS and LABEL_FIELD."""
     field_help = tr("Field of text or numbers that holds the class; needed where the labels are vectors.")
     return [label_layer(help_text, optional=True), label_field(field_help)]
-
-
-def no_label(default: int) -> QgsProcessingParameterDefinition:
-    """Declare UNLABELLED_VALUE."""
-    return unlabelled_value(default)
 
 
 def read_dates(text: str) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from qgis.core import (
 from ..engine.jobs import GradSlamJob as Job
 from ._choices import Rules
 from ._destinations import picture, raster, table
+from ._labels import unlabelled_value
 from ._parameters import choice, device, extent, memory, model_file, seed, whole, words
-from ._series import SeriesAlgorithm, no_label, series_dates, series_inputs, series_labels, whole_numbers
+from ._series import SeriesAlgorithm, series_dates, series_inputs, series_labels, whole_numbers
 from ._text import tr
 
 TARGETS = ("dimensions", "contrast")
@@ -116,7 +117,7 @@ class GradSlam(SeriesAlgorithm):
             words("PLOT_CHANNEL", tr("Channel of the plot"),
                   tr("Name of the channel that PLOT draws in colour, with the others in grey; empty: the "
                      "first."), True),
-            no_label(Job.unlabelled_value),
+            unlabelled_value(Job.unlabelled_value),
             seed(),
             device(),
             memory(),

@@ -8,8 +8,9 @@ from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessing
 
 from ..engine.jobs import TrainAutoencoderJob as Job
 from ._destinations import check_model, model, report, table
+from ._labels import unlabelled_value
 from ._parameters import choice, device, extent, memory, real, seed, whole
-from ._series import SeriesAlgorithm, no_label, series_choice, series_dates, series_inputs, series_labels
+from ._series import SeriesAlgorithm, series_choice, series_dates, series_inputs, series_labels
 from ._text import tr
 
 VALUES = ("as_is", "power", "amplitude", "db")
@@ -72,7 +73,7 @@ class TrainAutoencoder(SeriesAlgorithm):
 
     def _advanced(self) -> list:
         return [
-            no_label(Job.unlabelled_value),
+            unlabelled_value(Job.unlabelled_value),
             real("TEST_SHARE", tr("Test share"), Job.test_share, 0.01, 0.99,
                  tr("Fraction of the labelled pixels whose parcels are kept for the test."), True),
             whole("SAMPLE", tr("Sample (pixels)"), Job.sample, 20, 10_000_000,

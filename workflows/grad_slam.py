@@ -12,7 +12,7 @@ import torch
 from ..engine.series_jobs import GradSlamJob
 from ..explainers.channel_shares import MOST_CHANNELS
 from ..explainers.date_dependence import date_dependence
-from ..explainers.grad_slam import SCALINGS, VARIANTS
+from ..explainers.grad_slam import SCALINGS, VARIANTS, receptive
 from ..models.autoencoder import Autoencoder
 from ..models.files import Model
 from ..rasters.errors import InputError
@@ -84,6 +84,7 @@ def explain(job: GradSlamJob, context: Context) -> dict:
         found = {
             "pixels": pixels,
             "most_important_dates": top,
+            "dates_that_layers_see": _reach(model),
             "anomaly_threshold": threshold,
             "anomaly_mean_residual": residual / score if job.anomaly_dates and score else None,
         }
@@ -126,6 +127,13 @@ def _check(job: GradSlamJob, series: Series, model: Model) -> None:
         )
     if job.anomaly_steps < 1:
         raise InputError(f"There can't be {job.anomaly_steps} steps; choose 1 or more.")
+
+
+def _reach(model: Model) -> dict[str, int]:
+    """Return for each convolution how many dates an entry of its map sees: maps are no sharper than that."""
+    network = cast(Autoencoder, model.network)
+    windows = {layer: receptive(network, layer) for layer in range(1, network.convolutions + 1)}
+    return {f"layer {layer}": int((w[:, 1] - w[:, 0]).max()) + 1 for layer, w in windows.items()}
 
 
 @torch.no_grad()

@@ -176,6 +176,8 @@ def test_the_record_says_how(found):
     assert record["model_digest"] and record["directions"] == {
         "dimension 1": [1.0, 0.0], "dimension 2": [0.0, 1.0]
     }  # fmt: skip
+    # Kernels of 7, 5 and 3 dates, one behind the other.
+    assert record["dates_that_layers_see"] == {"layer 1": 7, "layer 2": 11, "layer 3": 13}
     assert record["pixels"] == result["numbers"]["PIXELS"] == SIDE * SIDE - 36
 
 
