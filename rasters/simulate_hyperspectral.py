@@ -54,8 +54,8 @@ def write_hyperspectral(
     with outputs:
         staged = {name: outputs.stage(path) for name, path in paths.items()}
         pixels, points = _write_rasters(staged, grid, bands, seed, on_progress)
-        _write_json(staged["labels"], _labels(points))
-        _write_json(staged["truth"], _truth(wavelengths, fwhm, size, seed, pixels, points))
+        write_json(staged["labels"], point_labels(points, spectra.CLASSES, PIXEL_M))
+        write_json(staged["truth"], _truth(wavelengths, fwhm, size, seed, pixels, points))
     return paths
 
 
@@ -71,7 +71,7 @@ class _Simulation:
     def tile(self, window: Window) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
         """Return stored values (band, y, x), classes (y, x) with -1 for none, and the tile's generator."""
         rng = np.random.default_rng([self._seed, window.row_off, window.col_off])
-        missed = _outside_swath(window, self._size)
+        missed = outside_swath(window, self._size)
         classes = np.where(missed, -1, self._patches.read(window))
         latents = np.stack([field.read(window, rng).ravel() for field in self._fields])
         values = spectra.reflectance(self._wavelengths, classes.ravel(), latents)
@@ -112,22 +112,22 @@ def _write_rasters(
     return pixels, points
 
 
-def _outside_swath(window: Window, size: int) -> np.ndarray:
+def outside_swath(window: Window, size: int) -> np.ndarray:
     """Return which pixels (y, x) the sensor missed: the lower right corner of the scene."""
     rows = size - 1 - window.row_off - np.arange(window.height)
     columns = size - 1 - window.col_off - np.arange(window.width)
     return rows[:, None] + columns[None, :] < size // 8
 
 
-def _labels(points: PointSample) -> dict:
-    """Return the points as GeoJSON in longitude and latitude, as the format asks."""
+def point_labels(points: PointSample, planted: Sequence[spectra.SpectralClass], pixel_m: float) -> dict:
+    """Return the points of the `planted` classes as GeoJSON in longitude and latitude, as the format asks."""
     classes, rows, columns = points.read()
-    eastings, northings = CORNER[0] + PIXEL_M * columns, CORNER[1] - PIXEL_M * rows
+    eastings, northings = CORNER[0] + pixel_m * columns, CORNER[1] - pixel_m * rows
     longitudes, latitudes = reproject(CRS.from_epsg(EPSG), CRS.from_epsg(4326), eastings, northings)
     features = [
         {
             "type": "Feature",
-            "properties": {"class": spectra.CLASSES[c].name, "class_id": int(c) + 1},
+            "properties": {"class": planted[c].name, "class_id": int(c) + 1},
             "geometry": {"type": "Point", "coordinates": [round(x, 9), round(y, 9)]},
         }
         for c, x, y in zip(classes, longitudes, latitudes, strict=True)
@@ -152,17 +152,17 @@ def _truth(
                 "id": i + 1,
                 "name": planted.name,
                 "features": [asdict(feature) for feature in planted.features],
-                "bands": _indices(own[i]),
-                "bands_of_other_classes": _indices(np.delete(own, i, axis=0).any(axis=0) & ~own[i]),
+                "bands": indices(own[i]),
+                "bands_of_other_classes": indices(np.delete(own, i, axis=0).any(axis=0) & ~own[i]),
                 "pixels": int(pixels[i]),
                 "points": int(labelled[i]),
             }
             for i, planted in enumerate(spectra.CLASSES)
         ],
-        "unplanted_bands": _indices(unplanted),
+        "unplanted_bands": indices(unplanted),
         "decoy": {
             **asdict(spectra.DECOY),
-            "bands": _indices(spectra.DECOY.shape(wavelengths) > spectra.EVIDENCE_SHARE),
+            "bands": indices(spectra.DECOY.shape(wavelengths) > spectra.EVIDENCE_SHARE),
         },
         "shared_by_all_classes": {
             "level_spread": spectra.LEVEL_SPREAD,
@@ -177,11 +177,13 @@ def _truth(
     }
 
 
-def _indices(chosen: np.ndarray) -> list[int]:
+def indices(chosen: np.ndarray) -> list[int]:
+    """Return where a bool (n,) is true."""
     return np.flatnonzero(chosen).tolist()
 
 
-def _write_json(path: str, value: dict) -> None:
+def write_json(path: str, value: dict) -> None:
+    """Write JSON that is the same on all systems."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         json.dump(value, file, indent=1)
         file.write("\n")

@@ -86,13 +86,13 @@ def reflectance(wavelengths: np.ndarray, classes: np.ndarray, latents: np.ndarra
     """
     level, slope, curvature, decoy, *own = np.asarray(latents, np.float32)[:, :, None]
     along = np.linspace(-1, 1, 2031, dtype=np.float32)[np.rint(wavelengths - 420).astype(int)]
-    spectra = np.exp(LEVEL_SPREAD * level) * _soil(wavelengths).astype(np.float32)
+    spectra = np.exp(LEVEL_SPREAD * level) * soil(wavelengths).astype(np.float32)
     spectra *= 1 + SLOPE_SPREAD * slope * along + CURVATURE_SPREAD * curvature * (1.5 * along**2 - 0.5)
-    spectra *= 1 - _depth(DECOY, decoy) * DECOY.shape(wavelengths).astype(np.float32)
+    spectra *= 1 - depths(DECOY, decoy) * DECOY.shape(wavelengths).astype(np.float32)
     for index, spectral_class in enumerate(CLASSES):
         members = classes == index
         for feature, latent in zip(spectral_class.features, own, strict=False):
-            dip = _depth(feature, latent[members]) * feature.shape(wavelengths).astype(np.float32)
+            dip = depths(feature, latent[members]) * feature.shape(wavelengths).astype(np.float32)
             spectra[members] *= 1 - dip
     return spectra
 
@@ -103,13 +103,13 @@ def evidence(wavelengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return share > EVIDENCE_SHARE, share.max(axis=0) < TRACE_SHARE
 
 
-def _soil(wavelengths: np.ndarray) -> np.ndarray:
+def soil(wavelengths: np.ndarray) -> np.ndarray:
     """Return a smooth soil-like continuum: steep in the visible, flat later, falling a little at the end."""
     along = (wavelengths - 420) / 2030
     return 0.12 + 0.26 * (1 - np.exp(-3.2 * along)) - 0.06 * along**3
 
 
-def _depth(feature: Feature, latent: np.ndarray) -> np.ndarray:
+def depths(feature: Feature, latent: np.ndarray) -> np.ndarray:
     """Return depths between the feature's limits from standard normal values, nearly uniform."""
     low, high = feature.depth
     return low + (high - low) / (1 + np.exp(-1.702 * latent))
