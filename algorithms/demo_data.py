@@ -39,7 +39,7 @@ class DemoData(EngineAlgorithm):
     def tags(self) -> list[str]:
         return [
             "demo", "simulate", "synthetic", "hyperspectral", "sar", "radar", "evidence", "segmentation",
-            "time series", "crops", "test data",
+            "time series", "crops", "unmixing", "test data",
         ]  # fmt: skip
 
     def shortHelpString(self) -> str:
@@ -51,7 +51,9 @@ class DemoData(EngineAlgorithm):
             "or darker than the others on a few dates, for autoencoders of series. 'segmentation': a street "
             "in 25 bands, with two classes that differ only in three bands and two that differ only in a "
             "signal 6 pixels away, for networks that classify all pixels at once.\n"
-            "Outputs: A folder with the scene, labels, a class raster, and a truth file. For 'sar_scenes' "
+            "'mixed_pixels': spectra of four materials mixed in known shares, linearly and not, for unmixing.\n"
+            "Outputs: A folder with the scene, labels, a class raster, and a truth file. For 'mixed_pixels' no "
+            "labels, but rasters of abundances, of nonlinearity and its kind, and a table of spectra. For 'sar_scenes' "
             "also chips in a folder per class to train (train, and train_spurious with a misleading corner "
             "reflector) and to test (test), with masks of the evidence. For 'sar_series' the labels are "
             "parcels. For 'segmentation' no points; a second scene to test on, and rasters of sun, shadow "
@@ -63,9 +65,10 @@ class DemoData(EngineAlgorithm):
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         self.addParameter(
             choice("SCENE", tr("Kind of scene"),
-                   ("hyperspectral", "sar_scenes", "sar_series", "segmentation"), "hyperspectral",
+                   ("hyperspectral", "mixed_pixels", "sar_scenes", "sar_series", "segmentation"), "hyperspectral",
                    tr("What to simulate: 'hyperspectral' is a raster of reflectance with planted "
-                      "absorption bands, 'sar_scenes' are radar chips with planted structures, and a "
+                      "absorption bands, 'mixed_pixels' are spectra mixed in known shares, "
+                      "'sar_scenes' are radar chips with planted structures, and a "
                       "raster that holds more of them, 'sar_series' is a year of radar over parcels of "
                       "crops, 'segmentation' are two rasters of a street, with every pixel labelled."))
         )  # fmt: skip
@@ -107,8 +110,14 @@ class DemoData(EngineAlgorithm):
             ("TEST_RASTER", tr("Simulated scene to test on (segmentation)")),
             ("TEST_LABEL_RASTER", tr("Labels of the scene to test on (segmentation)")),
             ("TEST_STRATA", tr("Sun, shadow and boundary of the scene to test on (segmentation)")),
+            ("ABUNDANCES", tr("True abundances (mixed_pixels)")),
+            ("NONLINEARITY", tr("True nonlinearity (mixed_pixels)")),
+            ("MIXING", tr("Kind of mixing (mixed_pixels)")),
         ):
             self.addOutput(QgsProcessingOutputRasterLayer(name, text))
+        self.addOutput(
+            QgsProcessingOutputFile("SPECTRA", tr("Table of the materials' spectra (mixed_pixels)"))
+        )
 
     def job(
         self,

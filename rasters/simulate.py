@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from .simulate_hyperspectral import write_hyperspectral
+from .simulate_mixed_pixels import write_mixed_pixels
 from .simulate_sar_scenes import write_sar_scenes
 from .simulate_sar_series import write_sar_series
 from .simulate_segmentation import write_segmentation
@@ -26,6 +27,7 @@ class SceneMaker(Protocol):
 
 SCENE_KINDS: Mapping[str, SceneMaker] = {
     "hyperspectral": write_hyperspectral,
+    "mixed_pixels": write_mixed_pixels,
     "sar_scenes": write_sar_scenes,
     "sar_series": write_sar_series,
     "segmentation": write_segmentation,

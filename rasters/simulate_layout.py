@@ -61,6 +61,20 @@ class RandomField:
         return field.astype(np.float32)
 
 
+class SmoothField:
+    """A standard normal field without any texture: one cubic spline through knots `spacing` pixels apart."""
+
+    def __init__(self, size: int, spacing: int, rng: np.random.Generator) -> None:
+        knots = -(-size // spacing) + 3
+        self._spacing, self._lattice = spacing, rng.standard_normal((knots, knots))
+
+    def read(self, window: Window) -> np.ndarray:
+        """Return the field (y, x) in `window`."""
+        y, x = _pixel_centres(window)
+        down, across = (_spline_weights(axis / self._spacing, len(self._lattice)) for axis in (y, x))
+        return down @ self._lattice @ across.T
+
+
 class PointSample:
     """Up to `per_class` labelled points of each class, each equally likely, from tiles in any order."""
 

@@ -52,6 +52,12 @@ def test_result_names_the_series(job: DemoDataJob) -> None:
     assert all(Path(path).exists() for path in result["files"].values())
 
 
+def test_result_names_the_truth_of_mixed_pixels(job: DemoDataJob) -> None:
+    result = simulate(replace(job, scene_kind="mixed_pixels"), Context("1", lambda message: None))
+    assert set(result["strings"]) == {"RASTER", "ABUNDANCES", "NONLINEARITY", "MIXING", "SPECTRA", "TRUTH"}
+    assert all(Path(path).exists() for path in result["files"].values())
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
