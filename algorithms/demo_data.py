@@ -39,25 +39,28 @@ class DemoData(EngineAlgorithm):
     def tags(self) -> list[str]:
         return [
             "demo", "simulate", "synthetic", "hyperspectral", "sar", "radar", "evidence", "segmentation",
-            "time series", "crops", "unmixing", "test data",
+            "time series", "crops", "unmixing", "test data", "sensor fusion",
         ]  # fmt: skip
 
     def shortHelpString(self) -> str:
         return tr(
             "Simulates a scene whose classes share everything but what was planted, so it is known what "
-            "an explanation must find. 'hyperspectral': spectra with absorption bands. 'sar_scenes': radar "
-            "chips (VV and VH) with a line, a strip, a building, points or an edge in speckle, for "
-            "classifiers of whole chips. 'sar_series': a year of VV and VH over parcels, each crop brighter "
-            "or darker than the others on a few dates, for autoencoders of series. 'segmentation': a street "
-            "in 25 bands, with two classes that differ only in three bands and two that differ only in a "
-            "signal 6 pixels away, for networks that classify all pixels at once.\n"
-            "'mixed_pixels': spectra of four materials mixed in known shares, linearly and not, for unmixing.\n"
-            "Outputs: A folder with the scene, labels, a class raster, and a truth file. For 'mixed_pixels' no "
-            "labels, but rasters of abundances, of nonlinearity and its kind, and a table of spectra. For 'sar_scenes' "
-            "also chips in a folder per class to train (train, and train_spurious with a misleading corner "
-            "reflector) and to test (test), with masks of the evidence. For 'sar_series' the labels are "
-            "parcels. For 'segmentation' no points; a second scene to test on, and rasters of sun, shadow "
-            "and boundaries.\n"
+            "an explanation must find. 'hyperspectral': spectra with absorption bands. 'dual_sensor': a VNIR "
+            "and a coarser SWIR sensor, with classes that differ in one of them, or only in both together. "
+            "'sar_scenes': radar chips (VV and VH) with a line, a strip, a building, points or an edge in "
+            "speckle, for classifiers of whole chips. 'sar_series': a year of VV and VH over parcels, each "
+            "crop brighter or darker than the others on a few dates, for autoencoders of series. "
+            "'segmentation': a street in 25 bands, with two classes that differ only in three bands and two "
+            "that differ only in a signal 6 pixels away, for networks that classify all pixels at once. "
+            "'mixed_pixels': spectra of four materials mixed in known shares, linearly and not, for "
+            "unmixing.\n"
+            "Outputs: A folder with the scene, labels, a class raster, and a truth file. For 'mixed_pixels' "
+            "no labels, but rasters of abundances, of nonlinearity and its kind, and a table of spectra. For "
+            "'sar_scenes' also chips in a folder per class to train (train, and train_spurious with a "
+            "misleading corner reflector) and to test (test), with masks of the evidence. For 'sar_series' "
+            "the labels are parcels. For 'dual_sensor' the raster of each sensor beside the stack of both. "
+            "For 'segmentation' no points; a second scene to test on, and rasters of sun, shadow and "
+            "boundaries.\n"
             "Example: qgis_process run explain:demodata --SCENE=hyperspectral --SIZE=128 --SEED=1 "
             "--FOLDER=/tmp/demo"
         )
@@ -65,9 +68,11 @@ class DemoData(EngineAlgorithm):
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         self.addParameter(
             choice("SCENE", tr("Kind of scene"),
-                   ("hyperspectral", "mixed_pixels", "sar_scenes", "sar_series", "segmentation"), "hyperspectral",
+                   ("hyperspectral", "dual_sensor", "mixed_pixels", "sar_scenes", "sar_series",
+                    "segmentation"), "hyperspectral",
                    tr("What to simulate: 'hyperspectral' is a raster of reflectance with planted "
-                      "absorption bands, 'mixed_pixels' are spectra mixed in known shares, "
+                      "absorption bands, 'dual_sensor' are two rasters of reflectance and their stack, "
+                      "'mixed_pixels' are spectra mixed in known shares, "
                       "'sar_scenes' are radar chips with planted structures, and a "
                       "raster that holds more of them, 'sar_series' is a year of radar over parcels of "
                       "crops, 'segmentation' are two rasters of a street, with every pixel labelled."))
@@ -80,8 +85,9 @@ class DemoData(EngineAlgorithm):
                 32,
                 4096,
                 tr(
-                    "Width and height in pixels, 64 or more for 'sar_scenes' and 'segmentation'. For "
-                    "'sar_scenes' there are half as many training chips of each class, 512 at most."
+                    "Width and height in pixels, 64 or more for 'dual_sensor', 'sar_scenes' and "
+                    "'segmentation'. For 'sar_scenes' there are half as many training chips of each class, "
+                    "512 at most."
                 ),
             )
         )
@@ -106,6 +112,8 @@ class DemoData(EngineAlgorithm):
         self.addOutput(QgsProcessingOutputFolder("TEST_PATCHES", tr("Test chips (sar_scenes)")))
         self.addOutput(QgsProcessingOutputFolder("MASKS", tr("Masks of the test chips (sar_scenes)")))
         for name, text in (
+            ("VNIR", tr("Raster of the VNIR sensor (dual_sensor)")),
+            ("SWIR", tr("Raster of the SWIR sensor (dual_sensor)")),
             ("STRATA", tr("Sun, shadow and boundary (segmentation)")),
             ("TEST_RASTER", tr("Simulated scene to test on (segmentation)")),
             ("TEST_LABEL_RASTER", tr("Labels of the scene to test on (segmentation)")),

@@ -38,6 +38,27 @@ def channel_contributions(
     return torch.cat(parts, 1) if parts else prepared.new_empty(len(directions), 0, count)
 
 
+def shapley_of_coalitions(value: Callable[[Tensor], Tensor], count: int) -> Tensor:
+    """Return the Shapley values (..., player) of a game of `count` players, from all its coalitions.
+
+    `value` gives what players bool (player,) that are there make together, (...).
+    """
+    values: dict[frozenset[int], Tensor] = {}
+    for size in range(count + 1):
+        for chosen in combinations(range(count), size):
+            present = torch.zeros(count, dtype=torch.bool)
+            present[list(chosen)] = True
+            values[frozenset(chosen)] = value(present)
+    nobody = values[frozenset()]
+    found = nobody.new_zeros(*nobody.shape, count)
+    for coalition, together in values.items():
+        size = len(coalition)
+        for player in coalition:
+            weight = factorial(size - 1) * factorial(count - size) / factorial(count)
+            found[..., player] += weight * (together - values[coalition - {player}])
+    return found
+
+
 def shares_of(contributions: Tensor) -> Tensor:
     """Return each channel's share of the sum of sizes over the last axis, all alike where that is 0."""
     sizes = contributions.abs()
@@ -48,22 +69,12 @@ def shares_of(contributions: Tensor) -> Tensor:
 def _contributions(
     network: Autoencoder, part: Tensor, start: Tensor, directions: Tensor, check: Callable[[], None]
 ) -> Tensor:
-    count = network.channels
-    series = part.unflatten(1, (network.dates, count))
-    absent = start.reshape(network.dates, count)
-    values: dict[frozenset[int], Tensor] = {}
-    for size in range(count + 1):
-        for chosen in combinations(range(count), size):
-            check()
-            present = torch.zeros(count, dtype=torch.bool, device=part.device)
-            present[list(chosen)] = True
-            mixed = torch.where(present, series, absent).flatten(1)
-            values[frozenset(chosen)] = directions @ network.encode(mixed).T
-    found = part.new_zeros(len(directions), len(part), count)
-    for coalition, value in values.items():
-        size = len(coalition)
-        for channel in range(count):
-            if channel in coalition:
-                weight = factorial(size - 1) * factorial(count - size) / factorial(count)
-                found[..., channel] += weight * (value - values[coalition - {channel}])
-    return found
+    series = part.unflatten(1, (network.dates, network.channels))
+    absent = start.reshape(network.dates, network.channels)
+
+    def coordinates(present: Tensor) -> Tensor:
+        check()
+        mixed = torch.where(present.to(part.device), series, absent).flatten(1)
+        return directions @ network.encode(mixed).T
+
+    return shapley_of_coalitions(coordinates, network.channels)

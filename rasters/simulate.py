@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from .simulate_dual_sensor import write_dual_sensor
 from .simulate_hyperspectral import write_hyperspectral
 from .simulate_mixed_pixels import write_mixed_pixels
 from .simulate_sar_scenes import write_sar_scenes
@@ -27,6 +28,7 @@ class SceneMaker(Protocol):
 
 SCENE_KINDS: Mapping[str, SceneMaker] = {
     "hyperspectral": write_hyperspectral,
+    "dual_sensor": write_dual_sensor,
     "mixed_pixels": write_mixed_pixels,
     "sar_scenes": write_sar_scenes,
     "sar_series": write_sar_series,

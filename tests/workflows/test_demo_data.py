@@ -46,6 +46,12 @@ def test_result_names_both_streets(job: DemoDataJob) -> None:
     assert all(Path(path).exists() for path in result["files"].values())
 
 
+def test_result_names_both_sensors(job: DemoDataJob) -> None:
+    result = simulate(replace(job, scene_kind="dual_sensor", size=64), Context("1", lambda message: None))
+    assert set(result["strings"]) == {"RASTER", "VNIR", "SWIR", "LABELS", "LABEL_RASTER", "TRUTH"}
+    assert all(Path(path).exists() for path in result["files"].values())
+
+
 def test_result_names_the_series(job: DemoDataJob) -> None:
     result = simulate(replace(job, scene_kind="sar_series"), Context("1", lambda message: None))
     assert set(result["strings"]) == {"RASTER", "LABELS", "LABEL_RASTER", "TRUTH"}
