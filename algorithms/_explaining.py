@@ -17,7 +17,9 @@ EXPLAINERS = (
 )  # fmt: skip
 # Those that need no other parameter.
 OWN_BASELINES = ("zero", "mean", "chip_mean", "speckle")
-BASELINES = (*OWN_BASELINES[:2], "class_mean", "spectrum", "continuum", *OWN_BASELINES[2:])
+# Those that are one spectrum for all pixels.
+SPECTRA = ("zero", "mean", "class_mean", "spectrum")
+BASELINES = ("auto", *SPECTRA, "continuum", *OWN_BASELINES[2:])
 # The explainers that read a parameter.
 READ_BY = {
     "STEPS": ("integrated_gradients",),

@@ -65,13 +65,13 @@ class Attribution(ChipAlgorithm):
 
     ID = "attribution"
     GROUP = "explanation"
-    FILES = ("ATTRIBUTION", "SALIENCY", "CHIP_FOLDER")
+    FILES = ("CONTINUUM_PART", "ATTRIBUTION", "SALIENCY", "CHIP_FOLDER")
     TABLES = ("BAND_TABLE", "CHIP_TABLE")
     RULES = Rules(
         used_with={
             **TARGET_AND_BASELINE.used_with,
             "BASELINE": ("EXPLAINER", _WITH_BASELINE),
-            "WAVELENGTHS": ("BASELINE", ("continuum",)),
+            "WAVELENGTHS": ("BASELINE", ("auto", "continuum")),
             "MAX_STEPS": ("EXPLAINER", ("integrated_gradients",)),
             "TOLERANCE": ("EXPLAINER", ("integrated_gradients",)),
             "SAMPLES": ("EXPLAINER", ("gradient_shap", "band_shapley")),
@@ -117,11 +117,13 @@ class Attribution(ChipAlgorithm):
             "table of integrated_gradients for a patch network is much faster: its means are of all "
             "pixels, the rest of 64 of each class. For chips also a table with a row for each, and of "
             "PATCHES a raster for each. MEAN_RESIDUAL is the mean absolute residual over the mean absolute "
-            "output difference. With BASELINE continuum, ABSORPTION_SHARE tells how much of the output "
-            "absorptions made, and not the level and slope of spectra.\n"
+            "output difference. With BASELINE continuum, the default for classifiers of spectra with "
+            "wavelengths, attributions are what absorptions made; what level and slope of the spectra made "
+            "is in two more columns of the band table and, per pixel, in CONTINUUM_PART; ABSORPTION_SHARE "
+            "tells how much of the output is due to absorptions.\n"
             "Example: qgis_process run explain:attribution --INPUT=scene.tif "
             "--MODEL=model.safetensors --EXPLAINER=integrated_gradients --TARGET=predicted "
-            "--BASELINE=mean --ATTRIBUTION=attribution.tif --SALIENCY=saliency.tif "
+            "--BASELINE=auto --ATTRIBUTION=attribution.tif --SALIENCY=saliency.tif "
             "--BAND_TABLE=bands.csv"
         )
 
@@ -146,6 +148,8 @@ class Attribution(ChipAlgorithm):
                       tr("The spectrum that stands for 'no evidence': 'zero', the 'mean' of the training "
                          "pixels, the mean of one class ('class_mean'), a given 'spectrum', or the "
                          "'continuum', each pixel's own upper hull, against which only absorptions count. "
+                         "'auto' is the continuum for pixel and patch classifiers with wavelengths, else the "
+                         "mean; the run record says which and why. "
                          "For scene classifiers also the mean of each chip itself ('chip_mean'), and that "
                          "with 'speckle'.")),
             extent(tr("Part of the scene to explain, in any CRS; empty: all of it.")),
@@ -157,9 +161,9 @@ class Attribution(ChipAlgorithm):
         return [
             steps(Job.steps),
             words("WAVELENGTHS", tr("Wavelengths"),
-                  tr("For BASELINE continuum, where neither the scene nor the model tells them: wavelengths "
-                     "in nm or µm between commas, one per band; or the path of a text or CSV file with one "
-                     "per line."), True),
+                  tr("For BASELINE continuum or auto, where neither the scene nor the model tells them: "
+                     "wavelengths in nm or µm between commas, one per band; or the path of a text or CSV "
+                     "file with one per line."), True),
             whole("MAX_STEPS", tr("Most steps"), Job.max_steps, 2, 4096,
                   tr("Where STEPS is 0: the steps at which a pixel is given up; such pixels are counted "
                      "in UNSETTLED."),
@@ -208,6 +212,10 @@ class Attribution(ChipAlgorithm):
                    tr("GeoTIFF of total absolute contribution, signed sum and residual; of "
                       "secant_contributions, tangent_contributions and band_shapley also of the reference, "
                       "and of what comes from beyond the scene's edge or where it has no data.")),
+            raster("CONTINUUM_PART", tr("Part of the continuum"),
+                   tr("With BASELINE continuum: GeoTIFF with one band per band of the scene, what level and "
+                      "slope of the spectrum contributed there. With the attribution it adds up to the "
+                      "output less that of the mean training spectrum."), by_default=False),
             table("BAND_TABLE", tr("Band table"),
                   tr("Table per class and band: mean, mean absolute, share, 10th and 90th percentile, "
                      "pixels.")),

@@ -15,7 +15,7 @@ from qgis.core import (
 
 from ..engine.jobs import SegmentationContributionsJob as Job
 from ._destinations import points, raster, table
-from ._explaining import BASELINES, TARGET_AND_BASELINE, baseline, target
+from ._explaining import SPECTRA, TARGET_AND_BASELINE, baseline, target
 from ._labels import LabelledAlgorithm, label_field, label_layer, unlabelled_value
 from ._parameters import (
     choice,
@@ -108,7 +108,7 @@ class SegmentationContributions(LabelledAlgorithm):
                 tr("The methods whose sums are checked. 'integrated_gradients' takes STEPS passes over a "
                    "window for every pixel, 'band_shapley' a pass for every band and sample."),
             ),
-            *baseline(BASELINES[:4], Job.baseline,
+            *baseline(SPECTRA, Job.baseline,
                       tr("The spectrum that stands for 'no evidence' in the audited methods: 'zero', the "
                          "'mean' of the training pixels, the mean of one class ('class_mean'), or a given "
                          "'spectrum'.")),

@@ -123,7 +123,7 @@ class Site:
 
     def strengths(self, model: str, setting: str, side: int) -> dict[str, dict[int, float]]:
         """Return the mean absolute attribution of each class predicted in the middle, by band from 0."""
-        options = {"explainer": setting, **SETTINGS[setting]}
+        options = {"explainer": setting, "baseline": "mean", **SETTINGS[setting]}
         job = AttributionJob(self.scene, model, extent=self.middle(side), table_only=True, **options)
         table = explain(job, _quiet())["tables"]["BAND_TABLE"]
         place = {column["name"]: number for number, column in enumerate(table["columns"])}

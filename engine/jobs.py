@@ -6,7 +6,7 @@ output paths, so that client and engine agree on what a job may leave on disk.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from .job_base import Job, SeriesSource, TargetedJob
@@ -163,17 +163,19 @@ class AttributionJob(TargetedJob):
     `ClassifyJob`. `chip_folder` takes a raster per chip of `patches`. `layer` is that of Grad-CAM.
 
     Of a `series`, given in place of `scene`, bands are dates and channels. `wavelengths`, one per band in nm
-    or µm, stand in for the scene's own, which the baseline `continuum` needs.
+    or µm, stand in for the scene's own, which the baseline `continuum` needs. `baseline` `auto` is that
+    where a classifier of spectra has them, else `mean`; `continuum_part` takes what it leaves out.
 
     `parts` are what the output is divided among: `bands`, `rings` of pixels by their distance, up to each of
     `ring_limits` and beyond the last, or `regions`, from features or a class raster as labels are.
     """
 
     KIND: ClassVar[str] = "attribution"
-    OUTPUTS: ClassVar[tuple[str, ...]] = ("attribution", "saliency", "chip_folder")
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("attribution", "saliency", "continuum_part", "chip_folder")
 
     scene: str | None
     model: str
+    baseline: str = field(default="auto", kw_only=True)
     patches: str | None = None
     skip_unreadable: bool = False
     series: SeriesSource | None = None
@@ -200,6 +202,7 @@ class AttributionJob(TargetedJob):
     memory_mb: int = 1024
     attribution: str | None = None
     saliency: str | None = None
+    continuum_part: str | None = None
     chip_folder: str | None = None
     table_only: bool = False
 

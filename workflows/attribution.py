@@ -10,6 +10,7 @@ from rasterio.windows import Window
 from ..engine.jobs import AttributionJob
 from ..explainers.dense import Dense
 from ..explainers.registry import check_serves, make_explainer
+from ..explainers.two_legs import TwoLegs
 from ..models.card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION
 from ..models.files import Model, load_model
 from ..rasters.errors import InputError
@@ -31,11 +32,12 @@ from .fitting import check_has_data, no_data, open_pair
 from .pixel_baselines import pixel_baseline
 from .record import lineage_tags, run_record, stage_records, with_records
 from .series_reading import open_series_pair
-from .targets import Target
+from .targets import AUTO, Target
 from .tiling import map_tiles, tile_count, tile_side, within
 
-# A tile is in memory as input, in parts, and as attribution: this many float32 copies of its bands.
-_COPIES = 5
+# A tile is in memory as input, in parts, and as attribution: this many float32 copies of its bands. The part
+# of the continuum and what it starts from are as many more.
+_COPIES, _COPIES_OF_LEG = 5, 2
 
 
 def explain(job: AttributionJob, context: Context) -> dict:
@@ -67,8 +69,10 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
     device, options = resolve_device(job.device), options_of(job, model)
     explainer = make_explainer(job.explainer, model.network, options)
     baseline = pixel_baseline(job, scene, model, explainer.uses_baseline)
+    legs = TwoLegs(job.explainer, model.network, options) if baseline.reference is not None else None
+    explainer = legs.absorption if legs else explainer
     model.network.to(device)
-    _warn_of_chips(job, context)
+    _warn_of_idle(job, context, legs)
     if job.chip_folder:
         raise InputError(
             "CHIP_FOLDER takes a raster per chip, and the model classifies pixels; leave it empty."
@@ -79,7 +83,10 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
     with Outputs(context.job_id, with_records(job.output_paths()), inputs) as outputs:
         grid = scene.grid.sub(window)
         pixels = grid.width * grid.height
-        bands = {"attribution": len(parts.bands), "saliency": len(saliency_bands(dense))}
+        bands = {
+            "attribution": len(parts.bands), "saliency": len(saliency_bands(dense)),
+            "continuum_part": len(parts.bands),
+        }  # fmt: skip
         check_space({path: 4 * bands[name] * pixels for name in bands if (path := getattr(job, name))})
         context.progress(0.0, "Looking for data")
         check_has_data(scene, window, model.card.used_bands[0])
@@ -95,10 +102,11 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
             else:
                 pool = stack.enter_context(workers(device))
                 worker = AttributionWorker(
-                    job, context, scene, model, target, baseline, explainer, pixels, pool
+                    job, context, scene, model, target, baseline, legs or explainer, pixels, pool
                 )
                 worker.learn()
-                side, work = tile_side(job.memory_mb, 4 * _COPIES * len(scene.bands)), worker.explain
+                copies = _COPIES + (_COPIES_OF_LEG if legs else 0)
+                side, work = tile_side(job.memory_mb, 4 * copies * len(scene.bands)), worker.explain
             if job.table_only and explainer.sums_share_work:
                 summarise_sums(worker, summary, executor, window, side)
             else:
@@ -141,7 +149,14 @@ def _window(job: AttributionJob, scene: Scene) -> Window:
     return Window(left, top, right - left, bottom - top)
 
 
-def _warn_of_chips(job: AttributionJob, context: Context) -> None:
+def _warn_of_idle(job: AttributionJob, context: Context, legs: TwoLegs | None) -> None:
+    if job.continuum_part and not legs:
+        raise InputError(
+            "CONTINUUM_PART is what level and slope did, which only the baseline 'continuum' tells apart; "
+            "choose that and an explainer that starts from a baseline, or leave CONTINUUM_PART empty."
+        )
+    if job.wavelengths and job.baseline == AUTO and not legs:
+        context.warn("WAVELENGTHS is not used: the baseline is the mean here.")
     for name, default in (("chip_stride", AttributionJob.chip_stride), ("merge", AttributionJob.merge)):
         if getattr(job, name) != default:
             context.warn(f"{name.upper()} is not used: the model classifies pixels, not chips.")

@@ -34,26 +34,23 @@ EXACT_BANDS = ("reference", "padding")
 
 
 class AttributionWriters:
-    """The attribution and saliency rasters, those that are wanted."""
+    """The rasters of attributions, of the continuum's part and of saliency, those that are wanted."""
 
     def __init__(
         self, job: AttributionJob, outputs: Outputs, parts: Parts, grid: Grid, exact: bool,
         tags: dict[str, str], stack: ExitStack,
     ) -> None:  # fmt: skip
         self._job, self._outputs, self._parts = job, outputs, parts
-        self._attribution = self._saliency = None
-        if job.attribution:
-            self._attribution = stack.enter_context(
+        self._saliency = None
+        self._attribution, self._continuum = (
+            stack.enter_context(
                 RasterWriter(
-                    outputs.stage(job.attribution),
-                    grid,
-                    len(parts.bands),
-                    bands=parts.bands,
-                    descriptions=parts.descriptions,
-                    tags=tags,
-                    block=BLOCK,
+                    outputs.stage(path), grid, len(parts.bands), bands=parts.bands,
+                    descriptions=parts.descriptions, tags=tags, block=BLOCK,
                 )
-            )
+            ) if path else None
+            for path in (job.attribution, job.continuum_part)
+        )  # fmt: skip
         if job.saliency:
             names = saliency_bands(exact)
             self._saliency = stack.enter_context(
@@ -65,14 +62,19 @@ class AttributionWriters:
     def write(self, window: Window, result: TileResult) -> None:
         """Write a tile; bands that the model does not read are nodata."""
         if self._attribution:
-            every = np.full((len(self._parts.bands), *result.residual.shape), np.nan, dtype=np.float32)
-            every[list(self._parts.places)] = result.of_ground
-            self._attribution.write(window, every)
+            self._attribution.write(window, self._of_all_bands(result.of_ground))
+        if self._continuum and result.continuum is not None:
+            self._continuum.write(window, self._of_all_bands(result.continuum))
         if self._saliency:
             self._saliency.write(window, saliency_of(result))
 
+    def _of_all_bands(self, values: np.ndarray) -> np.ndarray:
+        every = np.full((len(self._parts.bands), *values.shape[1:]), np.nan, dtype=np.float32)
+        every[list(self._parts.places)] = values
+        return every
+
     def write_styles(self, summary: Summary) -> None:
-        """Write styles that show the band of largest mean absolute attribution, and the signed sum."""
+        """Write styles that show the bands of largest mean absolute values, and the signed sum."""
         band, limit, sum_limit = summary.style()
         if self._job.attribution:
             target = self._outputs.stage(qml_path(self._job.attribution))
@@ -81,6 +83,10 @@ class AttributionWriters:
                 write_signed_date_series_qml(target, dates, limit, len(self._parts.bands) // len(dates))
             else:
                 write_diverging_qml(target, band + 1, limit)
+        if self._job.continuum_part:
+            write_diverging_qml(
+                self._outputs.stage(qml_path(self._job.continuum_part)), *summary.continuum_style()
+            )
         if self._job.saliency:
             write_diverging_qml(self._outputs.stage(qml_path(self._job.saliency)), 2, sum_limit)
 
@@ -104,6 +110,8 @@ class Summary:
         self._card, self._parts, self._explainer = card, parts, explainer
         self.seed, self.class_count, self.scene_width = seed, len(card.classes), width
         self._bands = BandStatistics(len(card.classes), len(parts.places), seed=seed)
+        self._continuum = BandStatistics(len(card.classes), len(parts.places), seed=seed)
+        self._two_legs = False
         self._saliency = BandStatistics(1, len(saliency_bands(isinstance(explainer, Dense))), seed=seed)
         self.pixels = self.all_pixels = self.unsettled = self.above = 0
         self._residual = self._difference = 0.0
@@ -124,6 +132,9 @@ class Summary:
         residual, difference = np.abs(result.residual[rows, cols]), np.abs(result.difference[rows, cols])
         self._residual += float(np.nansum(residual, dtype=np.float64))
         self._difference += float(np.nansum(difference, dtype=np.float64))
+        if result.continuum is not None:
+            self._two_legs = True
+            self._continuum.add(result.predicted[rows, cols], result.continuum[:, rows, cols].T, keys)
         if result.level is not None:
             for leg, sizes in enumerate((difference, np.abs(result.level[rows, cols]))):
                 np.add.at(self._legs[:, leg], result.predicted[rows, cols], np.nan_to_num(sizes))
@@ -136,9 +147,14 @@ class Summary:
         """Return a number for each pixel of a tile, its place on the scene."""
         return (rows + int(tile.row_off)) * np.int64(self.scene_width) + cols + int(tile.col_off)
 
-    def add_sums(self, sums: np.ndarray, pixels: np.ndarray) -> None:
-        """Add attributions summed over pixels, (class, band) and (class,), of which `add` gets a sample."""
+    def add_sums(self, sums: np.ndarray, continuum: np.ndarray | None, pixels: np.ndarray) -> None:
+        """Add attributions summed over pixels, (class, band) and (class,), of which `add` gets a sample.
+
+        `continuum` likewise, of the continuum's part where there is one.
+        """
         self._bands.add_totals(sums, pixels)
+        if continuum is not None:
+            self._continuum.add_totals(continuum, pixels)
         self.all_pixels += int(pixels.sum())
 
     def warn(self, context: Context) -> None:
@@ -205,12 +221,20 @@ class Summary:
 
     def style(self) -> tuple[int, float, float]:
         """Return the scene band to show with its limit, and the signed sum's limit; no limit is 0."""
+        place, limit = self._strongest(self._bands)
+        return place, limit, float(self._saliency.limits()[1]) or 1.0
+
+    def continuum_style(self) -> tuple[int, float]:
+        """Return the band to show of the continuum's part, from 1, with its limit."""
+        place, limit = self._strongest(self._continuum)
+        return place + 1, limit
+
+    def _strongest(self, statistics: BandStatistics) -> tuple[int, float]:
         totals = np.zeros(len(self._parts.places))
-        for row in self._bands.rows():
+        for row in statistics.rows():
             totals[row.band] += (row.mean_absolute or 0.0) * row.pixels
         place = int(totals.argmax())
-        limit = float(self._bands.limits()[place]) or 1.0
-        return self._parts.places[place], limit, float(self._saliency.limits()[1]) or 1.0
+        return self._parts.places[place], float(statistics.limits()[place]) or 1.0
 
     def band_table(self) -> dict:
         """Return the band table: a row per predicted class and band, or other part."""
@@ -225,13 +249,21 @@ class Summary:
             ("mean_absolute_pixels", "int", "Pixels that the mean absolute is of"),
             ("percentile_pixels", "int", "Pixels that the percentiles are of"),
         ]  # fmt: skip
+        if self._two_legs:
+            columns += [
+                ("continuum_mean", "double", "Mean part of the continuum"),
+                ("continuum_mean_absolute", "double", "Mean absolute part of the continuum"),
+            ]
+        continuum = {(row.class_index, row.band): row for row in self._continuum.rows()}
         rows = []
         for row in self._bands.rows():
             index = self._parts.places[row.band]
+            level = continuum.get((row.class_index, row.band))
             rows.append([
                 self._card.class_names[row.class_index], index + 1, self._parts.descriptions[index],
                 self._parts.bands[index].wavelength_nm,
                 row.mean, row.mean_absolute, row.share, row.p10, row.p90,
                 row.pixels, row.absolutes, row.sampled,
+                *((level.mean, level.mean_absolute) if level else ()),
             ])  # fmt: skip
         return {"columns": [dict(zip(("name", "type", "alias"), c)) for c in columns], "rows": rows}

@@ -26,7 +26,8 @@ def summarise_sums(
         rows, cols = np.nonzero(result.predicted >= 0)
         classes = result.predicted[rows, cols]
         sample.add(classes, summary.keys(rows, cols, tile))
-        summary.add_sums(result.sums, np.bincount(classes, minlength=summary.class_count))
+        counts = np.bincount(classes, minlength=summary.class_count)
+        summary.add_sums(result.sums, result.continuum, counts)
     keys = sample.keys()
     worker.total += len(keys) - summary.class_count * PIXELS_PER_CLASS
     places = np.stack(np.divmod(keys, summary.scene_width))

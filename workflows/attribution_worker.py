@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..engine.jobs import AttributionJob
 from ..explainers.base import Explainer, TileAttribution, as_large_as
+from ..explainers.two_legs import TwoLegs
 from ..models.files import Model
 from ..models.networks import PatchNetwork
 from ..rasters.labels import mask_of_features
@@ -39,8 +40,9 @@ class TileResult(NamedTuple):
     `evaluations` of all its pixels together. `reference` and `padding` are there where the values, with
     these two, are to be the output itself; `error` (part, y, x), the values' standard error, where they are
     sampled. `gaps` bool (part, y, x): values of a series that were filled in, so that what they contributed
-    is not the ground's. `level` (y, x): where each pixel has a baseline of its own, what the output at that
-    differs by from the output at the baselines' reference.
+    is not the ground's. Where each pixel has a baseline of its own: `level` (y, x), what the output at that
+    differs by from the output at the baselines' reference, and `continuum` (part, y, x), what of it comes
+    from each band.
     """
 
     values: np.ndarray
@@ -54,6 +56,7 @@ class TileResult(NamedTuple):
     error: np.ndarray | None = None
     gaps: np.ndarray | None = None
     level: np.ndarray | None = None
+    continuum: np.ndarray | None = None
 
     @property
     def of_ground(self) -> np.ndarray:
@@ -62,29 +65,36 @@ class TileResult(NamedTuple):
 
 
 class TileSums(NamedTuple):
-    """A tile's classes (y, x), -1 without data, and attributions summed per class, float32 (class, band)."""
+    """A tile's classes (y, x), -1 without data, and attributions summed per class, float32 (class, band).
+
+    `continuum` likewise, of the part of the continuum, where there is one.
+    """
 
     predicted: np.ndarray
     sums: np.ndarray
+    continuum: np.ndarray | None = None
 
 
 class AttributionWorker:
     """Explains one tile after the other, its strips side by side on the `pool`.
 
-    `total` is the number of pixels to explain, for the progress.
+    `total` is the number of pixels to explain, for the progress. The explainer is two where the baseline is
+    each pixel's own: the second explains that from the baselines' reference.
     """
 
     def __init__(
         self, job: AttributionJob, context: Context, scene: Scene, model: Model, target: Target,
-        baseline: PixelBaseline, explainer: Explainer, total: int, pool: Executor,
+        baseline: PixelBaseline, explainer: Explainer | TwoLegs, total: int, pool: Executor,
     ) -> None:  # fmt: skip
         self._job, self._context, self._scene, self._model = job, context, scene, model
-        self._target, self._explainer, self._pool = target, explainer, pool
+        self._target, self._pool = target, pool
+        self._legs = explainer if isinstance(explainer, TwoLegs) else None
+        self._explainer = explainer.absorption if isinstance(explainer, TwoLegs) else explainer
         self._network = cast(PatchNetwork, model.network)
         self._device = self._network.scaling.offset.device
         self._baseline = baseline
         self._lock = Lock()
-        self._done, self.total = 0, total
+        self._done, self.total = 0.0, total
 
     @torch.no_grad()
     def learn(self) -> None:
@@ -96,7 +106,11 @@ class AttributionWorker:
         )
         logits = self._network.logits(x).flatten(1)
         weights = self._target.weights(logits.T[:, :, None])[:, :, 0].T
-        self._explainer.learn(x, base, weights, self._context.check)
+        if self._legs and self._baseline.reference is not None:
+            reference = self._baseline.reference[None, :, None, None].to(base).expand_as(base)
+            self._legs.learn(x, base, reference, weights, self._context.check)
+        else:
+            self._explainer.learn(x, base, weights, self._context.check)
 
     def explain(self, tile: Window, chosen: np.ndarray | None = None) -> TileResult:
         """Return the maps of a tile, of the `chosen` pixels (y, x) only where they are given."""
@@ -106,16 +120,21 @@ class AttributionWorker:
             self._tick(int((~valid).sum()))
 
         @torch.no_grad()
-        def explain_strip(rows: slice, part: Tensor) -> tuple[TileAttribution, Tensor, Tensor, Tensor]:
+        def explain_strip(rows: slice, part: Tensor) -> tuple[TileAttribution, *tuple[Tensor, ...]]:
             values, baseline = self._prepared(part)
             logits, weights = self._logits(values)
-            found = self._explainer.attribute_tile(values, baseline, weights, wanted[rows], self._tick)
+            found = self._explainer.attribute_tile(values, baseline, weights, wanted[rows], self._tick_leg)
             difference = (logits * weights).sum(0).cpu() - found.reference
-            level = found.reference - self._reference(weights)
-            return found, self._target.groups(logits).cpu(), difference, level
+            level, continuum = torch.zeros(0), torch.zeros(0)
+            if self._legs:
+                second = self._legs.continuum.attribute_tile(
+                    baseline, self._start, weights, wanted[rows], self._tick_leg
+                )
+                level, continuum = found.reference - second.reference, second.values
+            return found, self._target.groups(logits).cpu(), difference, level, continuum
 
         strips = self._over_strips(explain_strip, raw, len(valid))
-        found, predicted, differences, levels = zip(*strips)
+        found, predicted, differences, levels, continua = zip(*strips)
         difference = torch.cat(differences)
         sums = torch.cat([strip.values for strip in found], 1)
         return TileResult(
@@ -126,7 +145,8 @@ class AttributionWorker:
             settled=(torch.cat([strip.settled for strip in found]) | ~wanted).numpy(),
             evaluations=sum(strip.evaluations for strip in found),
             gaps=filled_in(self._scene, tile),
-            level=None if self._baseline.reference is None else torch.cat(levels).numpy(),
+            level=torch.cat(levels).numpy() if self._legs else None,
+            continuum=torch.cat(continua, 1).numpy() if self._legs else None,
         )
 
     def sums(self, tile: Window) -> TileSums:
@@ -136,16 +156,20 @@ class AttributionWorker:
         self._tick(int((~valid).sum()))
 
         @torch.no_grad()
-        def sum_strip(rows: slice, part: Tensor) -> tuple[Tensor, Tensor]:
+        def sum_strip(rows: slice, part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             values, baseline = self._prepared(part)
             logits, weights = self._logits(values)
             classes = logits.argmax(0).masked_fill(~wanted[rows], -1)
-            return classes.cpu(), self._explainer.class_sums(
-                values, baseline, weights, classes, len(logits), self._tick
-            )
+            target = (weights, classes, len(logits), self._tick_leg)
+            sums = self._explainer.class_sums(values, baseline, *target)
+            continuum = torch.zeros(0)
+            if self._legs:
+                continuum = self._legs.continuum.class_sums(baseline, self._start, *target)
+            return classes.cpu(), sums, continuum
 
-        predicted, sums = zip(*self._over_strips(sum_strip, raw, len(valid)))
-        return TileSums(torch.cat(predicted).numpy(), torch.stack(sums).sum(0).numpy())
+        predicted, sums, continua = zip(*self._over_strips(sum_strip, raw, len(valid)))
+        continuum = torch.stack(continua).sum(0).numpy() if self._legs else None
+        return TileSums(torch.cat(predicted).numpy(), torch.stack(sums).sum(0).numpy(), continuum)
 
     def _over_strips(self, function: Callable[[slice, Tensor], T], tile: Tensor, height: int) -> list[T]:
         """Call a function with the rows of each strip and its part of the tile (band, y, x), with halo."""
@@ -159,14 +183,10 @@ class AttributionWorker:
         values = self._network.prepare(raw[None].to(self._device))[0]
         return values, as_large_as(values, self._baseline.of(raw, self._context.check).to(self._device))
 
-    def _reference(self, weights: Tensor) -> Tensor:
-        """Return the output (y, x) at the baselines' reference; `weights` (class, y, x) are of the logits."""
-        reference = self._baseline.reference
-        if reference is None:
-            return torch.zeros(weights.shape[1:])
-        side = self._network.patch_size
-        patch = reference[None, :, None, None].expand(-1, -1, side, side).to(self._device)
-        return (self._network.logits(patch)[0] * weights).sum(0).cpu()
+    @property
+    def _start(self) -> Tensor:
+        """Where the baselines are themselves explained from, a prepared spectrum (band,)."""
+        return cast(Tensor, self._baseline.reference).to(self._device)
 
     def _logits(self, strip: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits (class, y, x) of a strip with halo, and the target's weights of them."""
@@ -182,9 +202,12 @@ class AttributionWorker:
             valid &= mask_of_features(self._job.mask_features, self._scene.grid, tile)
         return raw, valid
 
-    def _tick(self, pixels: int) -> None:
+    def _tick_leg(self, pixels: int) -> None:
+        self._tick(pixels / 2 if self._legs else pixels)
+
+    def _tick(self, pixels: float) -> None:
         self._context.check()
         with self._lock:
             self._done += pixels
-            text = f"Explaining, {self._done} of {self.total} pixels done"
+            text = f"Explaining, {self._done:.0f} of {self.total} pixels done"
             self._context.progress(self._done / self.total, text)

@@ -31,7 +31,7 @@ from .fitting import check_has_data, no_data
 from .merge import Plan, merge_weights, merged
 from .record import lineage_tags, run_record, stage_records, with_records
 from .slide import Chips
-from .targets import OF_A_CHIP, Target, baseline_spectrum, model_units
+from .targets import AUTO, OF_A_CHIP, Target, baseline_spectrum, model_units
 from .tiling import in_order, within
 
 # Methods that run a chip's many inputs through the network in batches of their own.
@@ -45,6 +45,8 @@ def explain_chips(job: AttributionJob, context: Context, model: Model, scene: Sc
     baseline = chip_baseline(job.baseline, job.baseline_class, model, job.baseline_spectrum, job.seed)
     weights = merge_weights(job.merge, model.patch_size)
     device, options = resolve_device(job.device), options_of(job, model)
+    if job.continuum_part:
+        raise InputError("CONTINUUM_PART is of pixels, and this model classifies chips; leave it empty.")
     facts = _facts(job, model)
     explainer = make_explainer(job.explainer, model.network.to(device), options)
     _check_chip_folder(job)
@@ -145,6 +147,8 @@ def _facts(job: AttributionJob, model: Model) -> dict:
     facts: dict = {"model_digest": model.card.digest, "chip_side": model.patch_size}
     if job.baseline not in OF_A_CHIP:
         facts["baseline_values"] = model_units(baseline_spectrum(job, model))
+    if job.baseline == AUTO:
+        facts |= {"baseline": "mean", "baseline_reason": "the model classifies chips"}
     return facts
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from ..models.files import Model
 from ..models.scene_networks import SceneNetwork
 from ..rasters.errors import InputError
-from .targets import OF_A_CHIP, SPECTRA, baseline_values
+from .targets import AUTO, OF_A_CHIP, SPECTRA, baseline_values
 
-CHIP_BASELINES = (*SPECTRA, *OF_A_CHIP)
+CHIP_BASELINES = (*SPECTRA, *OF_A_CHIP, AUTO)
 # Natural logarithms per decibel.
 _NEPERS = math.log(10) / 10
 
@@ -27,11 +27,11 @@ def chip_baseline(
 ) -> ChipBaseline:
     """Return a function from prepared chips (n, band, s, s) to their baselines of the same shape.
 
-    `zero` is 0 at prepared values, the lower clip limit; `mean`, `class_mean` and `spectrum` are one value
-    per band; `chip_mean` is the mean of each band of the chip, of its power where the network reads
-    decibels; `speckle` is that mean times speckle of the network's looks, gamma-distributed and drawn once
-    by the seed for all chips. Raises InputError where a class or a spectrum is missing, or the network can't
-    serve the baseline.
+    `zero` is 0 at prepared values, the lower clip limit; `mean`, which `auto` is too, `class_mean` and
+    `spectrum` are one value per band; `chip_mean` is the mean of each band of the chip, of its power where
+    the network reads decibels; `speckle` is that mean times speckle of the network's looks, gamma-distributed
+    and drawn once by the seed for all chips. Raises InputError where a class or a spectrum is missing, or the
+    network can't serve the baseline.
     """
     network = cast(SceneNetwork, model.network)
     if name not in CHIP_BASELINES:

@@ -67,16 +67,20 @@ class DenseWorker:
         self._tick(int((~read.valid).sum()))
         real = torch.from_numpy(read.real)
         baseline = self._baseline.of(read.raw, self._context.check).to(device)
-        found = self._divide(self._around(tile), values, baseline, weights, wanted, real, self._tick)
+        found = self._divide(self._around(tile), values, baseline, weights, wanted, real, self._tick_leg)
         result = _cut(found, logits, self._target.groups(logits), weights, wanted, read.inner)
         if self._job.parts == "bands":
             result = result._replace(gaps=filled_in(self._scene, tile))
         if self._baseline.reference is None:
             return result
         start = as_large_as(values, self._baseline.reference.to(device))
+        second = self._divide(self._around(tile), baseline, start, weights, wanted, real, self._tick_leg)
         before = (network.logits(start[None])[0] * weights).sum(0).cpu()[read.inner]
         output = (logits * weights).sum(0).cpu()[read.inner]
-        return result._replace(level=output.numpy() - result.difference - before.numpy())
+        return result._replace(
+            level=output.numpy() - result.difference - before.numpy(),
+            continuum=second.values[:, *read.inner].numpy(),
+        )
 
     def _around(self, tile: Window) -> Window:
         """Return the window that a tile is read with."""
@@ -97,6 +101,9 @@ class DenseWorker:
                 valid=read.valid & mask_of_features(self._job.mask_features, self._scene.grid, tile)
             )
         return read
+
+    def _tick_leg(self, pixels: float) -> None:
+        self._tick(pixels if self._baseline.reference is None else pixels / 2)
 
     def _tick(self, pixels: float) -> None:
         self._context.check()

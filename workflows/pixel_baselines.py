@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -12,12 +13,13 @@ from torch import Tensor
 from ..engine.jobs import AttributionJob
 from ..models.card import Card
 from ..models.files import Model
+from ..models.networks import PatchNetwork
 from ..rasters.continuum import ranges_of, upper_hull
 from ..rasters.errors import InputError
 from ..rasters.scene import Scene
 from ..rasters.series import Series
 from ..rasters.wavelengths import to_nanometres
-from .targets import baseline_spectrum, baseline_values, model_units
+from .targets import AUTO, CONTINUUM, baseline_spectrum, baseline_values, model_units
 
 # Pixels whose hulls are drawn at a time, between two looks whether the work is still wanted.
 _PIXELS = 8192
@@ -83,11 +85,17 @@ class Continuum:
 def pixel_baseline(job: AttributionJob, scene: Scene, model: Model, read: bool = True) -> PixelBaseline:
     """Return the job's baseline; InputError where the scene or the model can't serve it.
 
-    No continuum is drawn where the explainer does not `read` its baseline.
+    No continuum is drawn where the explainer does not `read` its baseline. Where the job leaves the choice,
+    `facts` tell what was chosen and why.
     """
-    if job.baseline == "continuum" and not read:
+    if job.baseline == AUTO:
+        name, reason = _chosen(job, scene, model, read)
+        found = pixel_baseline(replace(job, baseline=name), scene, model, read)
+        found.facts |= {"baseline": name, "baseline_reason": reason}
+        return found
+    if job.baseline == CONTINUUM and not read:
         return OneSpectrum(baseline_values("mean", None, None, model))
-    if job.baseline != "continuum":
+    if job.baseline != CONTINUUM:
         return OneSpectrum(baseline_spectrum(job, model))
     if isinstance(scene, Series):
         raise InputError(f"The bands of a series are dates, which have no continuum; {OTHERS}.")
@@ -97,14 +105,34 @@ def pixel_baseline(job: AttributionJob, scene: Scene, model: Model, read: bool =
             f"The baseline 'continuum' needs wavelengths, and {scene.path} tells none; give those of its "
             f"bands as WAVELENGTHS, or {OTHERS}."
         )
-    used = model.card.used_bands
-    ranges = ranges_of(wavelengths, [scene.bands[band].good for band in used])
+    ranges = _ranges(wavelengths, scene, model.card)
     if not ranges:
         raise InputError(
             f"No three bands of {scene.path} follow each other closely enough for a continuum outside of the "
             f"atmosphere's windows; check WAVELENGTHS, or {OTHERS}."
         )
     return Continuum(model, wavelengths, ranges)
+
+
+def _chosen(job: AttributionJob, scene: Scene, model: Model, read: bool) -> tuple[str, str]:
+    """Return the baseline that suits what is explained, and why: the continuum where spectra have one."""
+    if not read:
+        return "mean", "the explainer starts from no baseline"
+    if isinstance(scene, Series):
+        return "mean", "the bands of a series are dates"
+    if not isinstance(model.network, PatchNetwork):
+        return "mean", "the model classifies whole images, not spectra or patches"
+    wavelengths = _wavelengths(job, scene, model.card)
+    if not any(wavelengths):
+        return "mean", "no band has a wavelength"
+    ranges = _ranges(wavelengths, scene, model.card)
+    if not ranges:
+        return "mean", "no three bands follow each other closely enough for a continuum"
+    return CONTINUUM, f"the wavelengths form {len(ranges)} contiguous range(s)"
+
+
+def _ranges(wavelengths: list[float | None], scene: Scene, card: Card) -> list[np.ndarray]:
+    return ranges_of(wavelengths, [scene.bands[band].good for band in card.used_bands])
 
 
 def _wavelengths(job: AttributionJob, scene: Scene, card: Card) -> list[float | None]:

@@ -14,9 +14,10 @@ from ..models.files import Model
 from ..rasters.errors import InputError
 
 TARGETS = ("predicted", "class", "contrast")
-# Those that are one spectrum for all pixels, and that which is each pixel's own.
+# Those that are one spectrum for all pixels, each pixel's own, and that which suits what is explained.
 SPECTRA = ("zero", "mean", "class_mean", "spectrum")
-BASELINES = (*SPECTRA, "continuum")
+CONTINUUM, AUTO = "continuum", "auto"
+BASELINES = (*SPECTRA, CONTINUUM, AUTO)
 # Those that are made from the chip itself: for scene classifiers only.
 OF_A_CHIP = ("chip_mean", "speckle")
 
@@ -79,6 +80,7 @@ def baseline_values(
 ) -> Tensor:
     """Return the baseline (band,) over the bands that the model reads, at prepared values.
 
+    `auto` is the mean here; what suits pixels of spectra better is `pixel_baselines`' to choose.
     Raises InputError where a class or a spectrum is missing or does not fit.
     """
     card = model.card
@@ -88,7 +90,7 @@ def baseline_values(
         if card.task == SCENE_CLASSIFICATION:
             return torch.zeros_like(model.spectra.mean)  # after clipping: the lower limit
         values = torch.zeros_like(model.spectra.mean)
-    elif name == "mean":
+    elif name in ("mean", AUTO):
         values = model.spectra.mean
     elif name == "class_mean":
         if not class_name:
@@ -98,7 +100,7 @@ def baseline_values(
         values = model.spectra.class_means[card.class_index(class_name)]
     elif name == "spectrum":
         values = _given_spectrum(spectrum, card)
-    elif name == "continuum":
+    elif name == CONTINUUM:
         raise InputError(
             "The baseline 'continuum' is each pixel's own, which only the attribution of pixel classifiers "
             f"knows; choose one of {', '.join(SPECTRA)}."

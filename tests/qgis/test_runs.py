@@ -136,10 +136,13 @@ def test_a_table_that_cannot_be_written_stops_before_any_work(engine, scene, mod
             {"TARGET": "class", "CLASS": "a", "CONTRAST_CLASS": "b"},
             "CONTRAST_CLASS is not used with TARGET=class.",
         ),
-        ({"BASELINE_CLASS": "water"}, "BASELINE_CLASS is not used with BASELINE=mean."),
+        ({"BASELINE_CLASS": "water"}, "BASELINE_CLASS is not used with BASELINE=auto."),
         ({"STEPS": 20, "TOLERANCE": 0.1}, "TOLERANCE is not used with a fixed number of STEPS."),
         ({"SAMPLES": 3}, "SAMPLES is not used with EXPLAINER=integrated_gradients."),
-        ({"WAVELENGTHS": "500,600"}, "WAVELENGTHS is not used with BASELINE=mean."),
+        (
+            {"BASELINE": "mean", "WAVELENGTHS": "500,600"},
+            "WAVELENGTHS is not used with BASELINE=mean.",
+        ),
     ],
 )
 def test_what_has_no_effect_is_said(engine, scene, model, feedback, given, warning):

@@ -41,13 +41,17 @@ def run(demo: SimpleNamespace, context: Context, tmp_path: Path) -> Callable[...
     right, bottom = grid.transform * (20 + SIDE, 20 + SIDE)
 
     def go(model: str, scene: str = demo.raster, **options: object) -> SimpleNamespace:
-        paths = {name: str(tmp_path / f"{name}.tif") for name in ("attribution", "saliency")}
+        names = ("attribution", "saliency", "continuum_part")
+        paths = {name: str(tmp_path / f"{name}.tif") for name in names}
         given = {"baseline": "continuum", "samples": 2, "extent": [left, bottom, right, top], **options}
-        result = explain(AttributionJob(scene, model, **{**paths, **given}), context)
-        read = {}
+        if given["baseline"] not in ("auto", "continuum") or given.get("explainer") == "input_x_gradient":
+            given["continuum_part"] = None
+        job = AttributionJob(scene, model, **{**paths, **given})
+        result, read = explain(job, context), {}
         for name, path in paths.items():
-            with rasterio.open(path) as dataset:
-                read[name] = dataset.read()
+            if getattr(job, name):
+                with rasterio.open(path) as dataset:
+                    read[name] = dataset.read()
         return SimpleNamespace(result=result, **read)
 
     return go
@@ -89,17 +93,93 @@ def test_it_starts_from_the_prepared_hull_of_every_pixel(
         assert np.abs(made.attribution[untouched]).max() <= 1e-6
 
 
+def records(made: SimpleNamespace) -> list[dict]:
+    """The rows of a band table as dictionaries."""
+    table = made.result["tables"]["BAND_TABLE"]
+    names = [column["name"] for column in table["columns"]]
+    return [dict(zip(names, row, strict=True)) for row in table["rows"]]
+
+
+@pytest.mark.parametrize("explainer", COMPLETE)
+@pytest.mark.parametrize("name", ["spectral_model", "hybrid_model"])
+def test_the_part_of_the_continuum_is_what_is_left_to_the_mean_spectrum(
+    request: pytest.FixtureRequest, demo: SimpleNamespace, run: Callable, name: str, explainer: str
+) -> None:
+    model = request.getfixturevalue(name)
+    network, _, hull = prepared(demo.raster, model)
+    made = run(model, explainer=explainer)
+    with torch.no_grad():
+        before = network.logits(hull)[0].numpy()
+    chosen = predicted(demo.raster, model)
+    at_hull = np.take_along_axis(before, chosen[None], 0)[0]
+    level = at_hull - mean_outputs(network, model, chosen)
+    residual = np.abs(level - made.continuum_part.sum(0))
+    assert (residual <= COMPLETE[explainer] * np.abs(level) + 1e-3 * np.abs(level).max()).all()
+    rows = records(made)
+    names = load_model(model, PIXEL_CLASSIFICATION).card.class_names
+    for row in rows[:: len(rows) // 40]:
+        values = made.continuum_part[row["band"] - 1][chosen == names.index(row["class"])]
+        assert row["continuum_mean"] == pytest.approx(values.mean(), rel=1e-4, abs=1e-7)
+        assert row["continuum_mean_absolute"] == pytest.approx(np.abs(values).mean(), rel=1e-4)
+
+
+def predicted(scene: str, model: str) -> np.ndarray:
+    """The classes (y, x) that a model sees in the middle of the scene."""
+    network, values, _ = prepared(scene, model)
+    with torch.no_grad():
+        return network.logits(values)[0].argmax(0).numpy()
+
+
+def test_auto_is_the_continuum_where_spectra_have_one_and_the_record_says_why(
+    run: Callable, spectral_model: str, hybrid_model: str
+) -> None:
+    for model in (spectral_model, hybrid_model):
+        made = run(model, explainer="deeplift", baseline="auto")
+        record = made.result["record"]
+        assert (record["baseline"], record["job"]["baseline"]) == ("continuum", "auto")
+        assert record["baseline_reason"] == "the wavelengths form 3 contiguous range(s)"
+        np.testing.assert_array_equal(made.attribution, run(model, explainer="deeplift").attribution)
+    assert AttributionJob("s.tif", "m").baseline == "auto"
+
+
+def test_auto_is_the_mean_for_all_else(
+    run: Callable, spectral_model: str, unnamed: tuple, street: str, unet: str, context: Context
+) -> None:
+    scene, model, wavelengths = unnamed
+    nothing = {"continuum_part": None, "explainer": "deeplift"}
+    without = run(model, scene, baseline="auto", **nothing)
+    assert without.result["record"]["baseline"] == "mean"
+    assert without.result["record"]["baseline_reason"] == "no band has a wavelength"
+    np.testing.assert_array_equal(
+        without.attribution, run(model, scene, baseline="mean", explainer="deeplift").attribution
+    )
+    given = run(model, scene, baseline="auto", wavelengths=wavelengths, **nothing).result
+    assert given["record"]["baseline"] == "continuum"
+    unread = run(spectral_model, baseline="auto", explainer="input_x_gradient").result
+    assert unread["record"]["baseline_reason"] == "the explainer starts from no baseline"
+    job = AttributionJob(street, unet, explainer="secant_contributions", wavelengths=[500.0, 510.0, 520.0])
+    result = explain(job, context)
+    assert result["record"]["baseline"] == "mean" and "whole images" in result["record"]["baseline_reason"]
+    assert any(text.startswith("WAVELENGTHS is not used") for text in result["warnings"])
+
+
+@pytest.mark.parametrize("options", [{"baseline": "mean"}, {"explainer": "saliency"}])
+def test_without_a_continuum_there_is_no_part_of_it(
+    demo: SimpleNamespace, spectral_model: str, context: Context, tmp_path: Path, options: dict
+) -> None:
+    job = AttributionJob(demo.raster, spectral_model, continuum_part=str(tmp_path / "c.tif"), **options)
+    with pytest.raises(InputError, match="CONTINUUM_PART is what level and slope did"):
+        explain(job, context)
+
+
 def test_the_table_alone_is_that_of_the_rasters(hybrid_model: str, run: Callable) -> None:
     whole = run(hybrid_model, tolerance=0.003)
-    alone = run(hybrid_model, attribution=None, saliency=None, table_only=True)
-    rows = [
-        {(row[0], row[1]): row for row in each.result["tables"]["BAND_TABLE"]["rows"]}
-        for each in (whole, alone)
-    ]
+    alone = run(hybrid_model, attribution=None, saliency=None, continuum_part=None, table_only=True)
+    rows = [{(row["class"], row["band"]): row for row in records(each)} for each in (whole, alone)]
     assert rows[0].keys() == rows[1].keys()
-    names = [column["name"] for column in whole.result["tables"]["BAND_TABLE"]["columns"]]
-    means = [np.array([row[names.index("mean")] for row in each.values()]) for each in rows]
-    assert np.abs(means[0] - means[1]).max() <= 0.02 * np.abs(means[0]).max()
+    for column in ("mean", "continuum_mean"):
+        ours, theirs = (np.array([row[column] for row in each.values()]) for each in rows)
+        assert np.abs(ours - theirs).max() <= 0.02 * np.abs(ours).max()
 
 
 def mean_outputs(network: PatchNetwork, model: str, chosen: np.ndarray) -> np.ndarray:
@@ -174,6 +254,7 @@ def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch, hybrid_model: str,
     monkeypatch.setattr(attribution, "tile_side", lambda *_: 4)
     parts = run(hybrid_model, explainer="deeplift")
     np.testing.assert_allclose(parts.attribution, whole.attribution, atol=1e-5)
+    np.testing.assert_allclose(parts.continuum_part, whole.continuum_part, atol=1e-5)
 
 
 def test_the_hulls_of_a_large_tile_can_be_stopped(demo: SimpleNamespace, spectral_model: str) -> None:
@@ -258,7 +339,9 @@ def test_a_segmentation_network_has_it_too(
         street, unet, explainer="secant_contributions", baseline="continuum", attribution=path,
         wavelengths=[500.0 + 50 * band for band in range(bands)],
     )  # fmt: skip
-    assert explain(job, context)["numbers"]["MEAN_RESIDUAL"] < 1e-4
+    result = explain(job, context)
+    assert result["numbers"]["MEAN_RESIDUAL"] < 1e-4
+    assert result["tables"]["BAND_TABLE"]["columns"][-1]["name"] == "continuum_mean_absolute"
     with rasterio.open(path) as dataset:
         values = dataset.read()
     # The first and the last band lie on every hull.

@@ -119,7 +119,7 @@ def test_a_window_is_classified_and_explained_in_the_order_of_its_bands(engine, 
     # Without georeference an extent counts pixels, y upwards from the top edge.
     extent, offset, size = [20, -52, 40, -36], (36, 20), (16, 20)
     names = {name: str(tmp_path / f"{name}.tif") for name in ("attribution", "saliency")}
-    result = engine.run(AttributionJob(pines.scene, model, extent=extent, **names))
+    result = engine.run(AttributionJob(pines.scene, model, extent=extent, baseline="mean", **names))
     assert result["numbers"]["PIXELS"] == size[0] * size[1]
     assert result["numbers"]["MEAN_RESIDUAL"] < 0.01
     assert open_scene(names["attribution"]).grid.height == size[0]
@@ -164,7 +164,7 @@ def test_hybrid_network_from_a_tenth_of_the_pixels_reaches_95_percent_on_the_res
     engine.run(ClassifyJob(pines.scene, model, classes=classes))
     assert agreement(pines, classes) >= 0.95
     names = {name: str(tmp_path / f"{name}.tif") for name in ("attribution", "saliency")}
-    result = engine.run(AttributionJob(pines.scene, model, **names))
+    result = engine.run(AttributionJob(pines.scene, model, baseline="mean", **names))
     print(json.dumps(result["numbers"]), result["warnings"], result["record"]["seconds"])
     assert result["numbers"]["PIXELS"] == SIDE * SIDE
     assert result["numbers"]["MEAN_RESIDUAL"] < 0.01
@@ -184,7 +184,7 @@ def test_a_spatial_network_is_explained_at_every_pixel_of_the_scene_exactly(engi
     assert accuracy >= 0.7
     for explainer in ("secant_contributions", "tangent_contributions"):
         names = {name: str(tmp_path / f"{name}.tif") for name in ("attribution", "saliency")}
-        result = engine.run(AttributionJob(pines.scene, model, explainer=explainer, **names))
+        result = engine.run(AttributionJob(pines.scene, model, explainer=explainer, baseline="mean", **names))
         saliency = open_scene(names["saliency"]).read(open_scene(names["saliency"]).grid.whole)
         total, signed, residual, reference, padding = saliency
         output = np.abs(signed + residual + reference + padding)
