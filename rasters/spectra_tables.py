@@ -123,7 +123,8 @@ def _check_covered(path: str, known: np.ndarray, bands: Sequence[Band], place: s
     if outside:
         raise InputError(
             f"The spectra in {path} cover {known[0]:g} to {known[-1]:g} nm, {place} has {len(outside)} "
-            f"band(s) outside of that ({first_of(outside)}); give spectra that cover them, or a raster without them."
+            f"band(s) outside of that ({first_of(outside)}); give spectra that cover them, or a raster "
+            "without them."
         )
     if between:
         raise InputError(
