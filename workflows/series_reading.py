@@ -15,14 +15,8 @@ from ..models.card import SERIES_AUTOENCODER, Card
 from ..models.files import Model, load_model
 from ..rasters.errors import InputError
 from ..rasters.series import Series, of_model, open_series
-from ..rasters.tiles import plan_tiles
 from .context import Context
-
-# Pixels are read by blocks of this side.
-_BLOCK = 64
-# A draw takes from so many blocks, and looks at _TRIES times as many where many pixels have no data.
-_BLOCKS, _TRIES = 256, 8
-_SPARE = 4
+from .draws import BLOCK, draw_from_blocks
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ def read_pixels(
     series: Series, rows: np.ndarray, cols: np.ndarray, check: Callable[[], None]
 ) -> SeriesPixels:
     """Read single pixels, block by block, in whose order they come; those without data are left out."""
-    blocks = np.stack([rows // _BLOCK, cols // _BLOCK])
+    blocks = np.stack([rows // BLOCK, cols // BLOCK])
     _, number = np.unique(blocks, axis=1, return_inverse=True)
     parts = []
     order = np.argsort(number.reshape(-1), kind="stable")
@@ -106,27 +100,17 @@ def draw_pixels(
     Raises InputError where none of the pixels looked at has data.
     """
     generator = np.random.default_rng(seed)
-    blocks = _shuffled_blocks(window, count, generator)
-    every = len(blocks) <= _BLOCKS
-    # Blocks that are partly empty give less than their share: where there are no others, all give more.
-    share = -(-count * (_SPARE if every else 1) // min(len(blocks), _BLOCKS))
-    parts: list[SeriesPixels] = []
-    found = 0
-    for block in blocks:
-        if found >= count and not every:
-            break
-        check()
+
+    def read(block: Window) -> SeriesPixels | None:
         height, width = int(block.height), int(block.width)
         places = np.arange(height * width)
         rows, cols = places // width + int(block.row_off), places % width + int(block.col_off)
         if skip is not None:
             kept = ~np.isin(rows * np.int64(series.grid.width) + cols, skip)
             rows, cols = rows[kept], cols[kept]
-        pixels = _read_block(series, rows, cols) if rows.size else None
-        if pixels is None or not len(pixels):
-            continue
-        parts.append(pixels[np.sort(generator.permutation(len(pixels))[:share])])
-        found += len(parts[-1])
+        return _read_block(series, rows, cols) if rows.size else None
+
+    parts = draw_from_blocks(window, count, generator, check, read)
     drawn = _joined(parts, len(series.bands))
     if not len(drawn):
         raise InputError(
@@ -134,21 +118,6 @@ def draw_pixels(
             "at; choose another extent, or other channels."
         )
     return drawn[np.sort(generator.permutation(len(drawn))[:count])]
-
-
-def _shuffled_blocks(window: Window, count: int, generator: np.random.Generator) -> list[Window]:
-    """Return blocks of a window in random order: all of a small one, enough to try of a large one."""
-    across, down = -(-int(window.width) // _BLOCK), -(-int(window.height) // _BLOCK)
-    if across * down <= _BLOCKS * _TRIES:
-        blocks = list(plan_tiles(window, _BLOCK))
-        return [blocks[i] for i in generator.permutation(len(blocks))]
-    places = np.unique(generator.integers(0, across * down, _BLOCKS * _TRIES))
-    chosen = []
-    for place in generator.permutation(places):
-        top, left = int(place) // across * _BLOCK, int(place) % across * _BLOCK
-        height, width = min(_BLOCK, int(window.height) - top), min(_BLOCK, int(window.width) - left)
-        chosen.append(Window(window.col_off + left, window.row_off + top, width, height))
-    return chosen
 
 
 def _read_block(series: Series, rows: np.ndarray, cols: np.ndarray) -> SeriesPixels:
