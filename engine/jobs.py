@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from .job_base import Job, SeriesSource, TargetedJob
 from .series_jobs import ClusterSeriesJob, GradSlamJob, TrainAutoencoderJob
+from .unmix_jobs import UnmixJob
 
 __all__ = ["ClusterSeriesJob", "GradSlamJob", "Job", "SeriesSource", "TargetedJob", "TrainAutoencoderJob"]
 
@@ -292,7 +293,7 @@ JOBS: dict[str, type[Job]] = {
     for job in (
         ProbeJob, DemoDataJob, TrainClassifierJob, TrainSceneClassifierJob, ClassifyJob, AttributionJob,
         EvaluateExplainersJob, SegmentationContributionsJob, TrainAutoencoderJob, ClusterSeriesJob,
-        GradSlamJob,
+        GradSlamJob, UnmixJob,
     )
 }  # fmt: skip
 

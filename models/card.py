@@ -12,6 +12,7 @@ from ..rasters.wavelengths import Band
 PIXEL_CLASSIFICATION = "pixel_classification"
 SCENE_CLASSIFICATION = "scene_classification"
 SERIES_AUTOENCODER = "series_autoencoder"
+UNMIXING = "unmixing"
 POLARISATIONS = ("VV", "VH", "HV", "HH")
 
 # Colours that stay apart for colour-blind readers first (Okabe & Ito 2008), then others.

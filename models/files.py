@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..rasters.errors import InputError
 from .autoencoder import AUTOENCODERS, build_autoencoder
-from .card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION, SERIES_AUTOENCODER, Card
+from .card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION, SERIES_AUTOENCODER, UNMIXING, Card
 from .networks import ARCHITECTURES, PatchNetwork, build
 from .scene_networks import SCENE_ARCHITECTURES, SceneNetwork, build_scene_network
 from .segmentation_networks import (
@@ -22,6 +22,7 @@ from .segmentation_networks import (
     SegmentationNetwork,
     build_segmentation_network,
 )
+from .unmixers import UNMIXERS, build_unmixer
 
 _KEY = "explanation_layers"
 _WEIGHTS = "network."
@@ -32,6 +33,7 @@ _ARCHITECTURES = {
     PIXEL_CLASSIFICATION: (*ARCHITECTURES, *SEGMENTATION_ARCHITECTURES),
     SCENE_CLASSIFICATION: SCENE_ARCHITECTURES,
     SERIES_AUTOENCODER: tuple(AUTOENCODERS),
+    UNMIXING: tuple(UNMIXERS),
 }
 
 Network = PatchNetwork | SceneNetwork | SegmentationNetwork
@@ -42,7 +44,8 @@ class Spectra:
     """Spectra of the training pixels, in the raster's values over the bands that the model reads.
 
     `mean` (band,), `class_means` (class, band), `background` (n, band): a sample of training spectra. An
-    autoencoder has dimensions for classes, whose means are all the same.
+    autoencoder has dimensions for classes, whose means are all the same; of unmixing the class means are the
+    endmembers.
     """
 
     mean: Tensor
@@ -166,6 +169,8 @@ def _build(card: Card) -> Network:
         return build_scene_network(card.architecture, **card.options)
     if card.task == SERIES_AUTOENCODER:
         return build_autoencoder(card.architecture, **card.options)
+    if card.task == UNMIXING:
+        return build_unmixer(card.architecture, **card.options)
     if card.architecture in SEGMENTATION_ARCHITECTURES:
         return build_segmentation_network(card.architecture, **card.options)
     return build(card.architecture, **card.options)

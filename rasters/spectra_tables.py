@@ -35,7 +35,7 @@ _NUMBERED = re.compile(r"(?:^|[^\d.])(\d+(?:\.\d+)?)\s*_?(nm|um|µm|μm)?$", re.
 class SpectraTable:
     """Spectra (n, value) with the `names` of their materials (n,) and their wavelengths in nm (value,).
 
-    `wavelengths` is None where the table tells none: values are then those of the scene's bands, in order.
+    `wavelengths` is None where the table tells none: values are then of bands, in their order.
     """
 
     path: str
@@ -72,22 +72,16 @@ def resampled(table: SpectraTable, bands: Sequence[Band], place: str) -> np.ndar
 
     Where the band's width is known and three or more values lie within it: their mean, weighed by a Gaussian
     of that full width at half maximum and by the spacing of the values. Else a straight line between the two
-    values around the centre. Without wavelengths on either side, values are taken band by band.
-    Raises InputError where that needs values that the table does not have.
+    values around the centre. Raises InputError where that needs values that the table does not have, or a
+    band has no wavelength; ValueError where the table has none.
     """
+    if table.wavelengths is None:
+        raise ValueError(f"{table.path} tells no wavelengths")
     centres = [band.wavelength_nm for band in bands]
-    if table.wavelengths is None or all(centre is None for centre in centres):
-        if table.values.shape[1] != len(bands):
-            raise InputError(
-                f"{table.path} has {table.values.shape[1]} values per spectrum, {place} has {len(bands)} "
-                "bands, and one of them tells no wavelengths; give a table with a value per band."
-            )
-        return table.values
     missing = [band.name for band, centre in zip(bands, centres) if centre is None]
     if missing:
         raise InputError(
-            f"{place} tells no wavelength of {first_of(missing)}, but of other bands; add it, or mark the "
-            "band as bad."
+            f"{place} tells no wavelength of {first_of(missing)}; add it, or mark the band as bad."
         )
     order = np.argsort(table.wavelengths, kind="stable")
     known, values = table.wavelengths[order], table.values[:, order]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,17 @@ class BandStatistics:
     def rows(self) -> list[BandRow]:
         """Return a row per class and band, for the classes that have pixels."""
         return [row for index in range(len(self._hashes)) for row in self._rows_of_class(index)]
+
+    def percentiles(self, shares: Sequence[float]) -> np.ndarray:
+        """Return (class, share, band): percentiles of the sampled pixels, NaN where there are none."""
+        found = np.full((len(self._values), len(shares), self._sums.shape[1]), np.nan)
+        for index, values in enumerate(self._values):
+            finite = np.where(np.isfinite(values), values, np.nan)
+            ordered = np.sort(finite, axis=0).astype(np.float64)
+            if len(ordered):
+                counts = np.isfinite(ordered).sum(axis=0)
+                found[index] = [_percentile(ordered, counts, share) for share in shares]
+        return found
 
     def limits(self, share: float = 0.99) -> np.ndarray:
         """Return (band,): the percentile of the absolute values of the sampled pixels, 0 without any."""
@@ -148,6 +160,10 @@ class PixelSample:
     def keys(self) -> np.ndarray:
         """Return the keys of all classes, int64 (n,)."""
         return np.concatenate(self._keys)
+
+    def classes(self) -> np.ndarray:
+        """Return the class of each of the keys, int64 (n,)."""
+        return np.repeat(np.arange(len(self._keys)), [len(kept) for kept in self._keys])
 
 
 def _known(value: float) -> float | None:

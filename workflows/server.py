@@ -39,6 +39,7 @@ REGISTRY = {
     "train_autoencoder": ".train_autoencoder:train",
     "cluster_series": ".cluster_series:cluster",
     "grad_slam": ".grad_slam:explain",
+    "unmix": ".unmix:unmix",
 }
 REQUIREMENTS = ("torch", "captum", "numpy", "rasterio", "sklearn", "safetensors", "jinja2", "monai")
 LAST_MOMENT = 1.0  # seconds that a running job gets to clean up when QGIS has gone

@@ -1,0 +1,99 @@
+"""Unmixing as networks of single pixels whose outputs are abundances, so that a model file can hold them.
+
+`front` divides stored values by the scale that makes them reflectance; `body` is the unmixing itself. What
+explains a classifier's logits then explains abundances.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .fcls import fcls
+from .idnet import IdNet
+from .networks import BandScaling, PatchNetwork
+from .simplex import nearest_in_simplex
+
+FCLS, IDNET = "fcls", "idnet"
+
+
+class Fcls(nn.Module):
+    """Fully constrained least squares in `endmembers` (material, band), reflectance; see `fcls`."""
+
+    endmembers: Tensor
+
+    def __init__(self, bands: int, materials: int) -> None:
+        super().__init__()
+        self.bands, self.materials = bands, materials
+        self.register_buffer("endmembers", torch.rand(materials, bands))
+
+    def abundances(self, pixels: np.ndarray) -> np.ndarray:
+        """Abundances (n, material), float64, of reflectance (n, band)."""
+        return fcls(pixels, self.endmembers.double().cpu().numpy())
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The same, with the gradient of the materials that are present."""
+        spectra = self.endmembers.double()
+        gram = (spectra @ spectra.T).expand(len(pixels), -1, -1)
+        return nearest_in_simplex(gram, pixels.double() @ spectra.T).to(pixels)
+
+
+class Inferred(nn.Module):
+    """The posterior mean abundances (n, material) of an ID-Net."""
+
+    def __init__(self, network: IdNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        alpha = self.network.infer(pixels / self.network.scale).alpha
+        return alpha / alpha.sum(1, keepdim=True)
+
+
+class PixelsAsRows(nn.Module):
+    """(n, band, y, x) to (n * y * x, band)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.movedim(1, -1).flatten(0, -2)
+
+
+class RowsAsPixels(nn.Module):
+    """(n, material) to (n, material, 1, 1), as bodies of networks of single spectra give their outputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, None, None]
+
+
+class AbundanceNetwork(PatchNetwork):
+    """Abundances of pixels of stored values (n, band, y, x); `unmixer` is the method, on reflectance rows."""
+
+    def __init__(self, unmixer: Fcls | IdNet) -> None:
+        method = Inferred(unmixer) if isinstance(unmixer, IdNet) else unmixer
+        front = nn.Sequential(BandScaling(unmixer.bands), PixelsAsRows())
+        super().__init__(
+            unmixer.bands, unmixer.materials, 1, "none", front, nn.Sequential(method, RowsAsPixels())
+        )
+
+    @property
+    def unmixer(self) -> Fcls | IdNet:
+        """The method itself."""
+        method = self.body[0]
+        return method.network if isinstance(method, Inferred) else cast(Fcls, method)
+
+
+UNMIXERS = {FCLS: Fcls, IDNET: IdNet}
+
+
+def build_unmixer(architecture: str, **options: Any) -> AbundanceNetwork:
+    """Make the network `architecture` with fresh weights; KeyError where the name is unknown."""
+    return AbundanceNetwork(UNMIXERS[architecture](**options))
+
+
+def scaled_unmixer(unmixer: Fcls | IdNet, scale: float) -> AbundanceNetwork:
+    """Return the network of stored values that are `scale` times reflectance."""
+    network = AbundanceNetwork(unmixer)
+    network.scaling.scale.fill_(scale)
+    return network
