@@ -10,10 +10,19 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from .job_base import Job, SeriesSource, TargetedJob
+from .sensor_jobs import CompareSensorsJob
 from .series_jobs import ClusterSeriesJob, GradSlamJob, TrainAutoencoderJob
 from .unmix_jobs import UnmixJob
 
-__all__ = ["ClusterSeriesJob", "GradSlamJob", "Job", "SeriesSource", "TargetedJob", "TrainAutoencoderJob"]
+__all__ = [
+    "ClusterSeriesJob",
+    "CompareSensorsJob",
+    "GradSlamJob",
+    "Job",
+    "SeriesSource",
+    "TargetedJob",
+    "TrainAutoencoderJob",
+]
 
 
 @dataclass(frozen=True)
@@ -293,7 +302,6 @@ JOBS: dict[str, type[Job]] = {
     for job in (
         ProbeJob, DemoDataJob, TrainClassifierJob, TrainSceneClassifierJob, ClassifyJob, AttributionJob,
         EvaluateExplainersJob, SegmentationContributionsJob, TrainAutoencoderJob, ClusterSeriesJob,
-        GradSlamJob, UnmixJob,
     )
 }  # fmt: skip
 

@@ -40,6 +40,7 @@ REGISTRY = {
     "cluster_series": ".cluster_series:cluster",
     "grad_slam": ".grad_slam:explain",
     "unmix": ".unmix:unmix",
+    "compare_sensors": ".compare_sensors:compare",
 }
 REQUIREMENTS = ("torch", "captum", "numpy", "rasterio", "sklearn", "safetensors", "jinja2", "monai")
 LAST_MOMENT = 1.0  # seconds that a running job gets to clean up when QGIS has gone

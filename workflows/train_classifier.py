@@ -45,7 +45,7 @@ class Trial:
 
 def train(job: TrainClassifierJob, context: Context) -> dict:
     """Train the classifier that `job` describes, and judge it on pixels that it has not seen."""
-    _check(job)
+    check_training(job)
     device = resolve_device(job.device)
     scene = open_scene(job.scene)
     labels_of = (job.label_features, job.label_raster, job.test_label_features, job.test_label_raster)
@@ -60,10 +60,10 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
         runs = []
         for number, split in enumerate(splits):
             share = (number / len(splits), (number + 1) / len(splits))
-            runs.append(_run(job, learner, split, device, context, share))
+            runs.append(run_trial(job, learner, split, device, context, share))
         # The model is that of the split which was asked for; the other one is trained to compare with.
         network, trials = runs[0][0], [trial for _, trial in runs]
-        card = _card(job, scene, bands, learner, trials, network)
+        card = card_of(job, scene, bands, learner, trials, network)
         card = save_model(outputs.stage(job.model), network, learner.spectra(splits[0]), card)
         facts = {"model_digest": card.digest, "training": card.training}
         record = run_record(job, context, facts)
@@ -88,7 +88,8 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
     }
 
 
-def _check(job: TrainClassifierJob) -> None:
+def check_training(job: TrainClassifierJob) -> None:
+    """Raise InputError where a setting of a training can't be."""
     for name, value, known in (
         ("architecture", job.architecture, (*ARCHITECTURES, *SEGMENTATION_ARCHITECTURES)),
         ("normalisation", job.normalisation, NORMALISATIONS),
@@ -142,15 +143,20 @@ def _settings(job: TrainClassifierJob, device: str = "cpu") -> TrainingSettings:
     )
 
 
-def _run(
+def run_trial(
     job: TrainClassifierJob, learner: Learner, split: Split, device: str, context: Context,
-    share: tuple[float, float],
+    share: tuple[float, float], what: str = "",
 ) -> tuple[PatchNetwork | SegmentationNetwork, Trial]:  # fmt: skip
-    text = ["Training"]
+    """Train on a split and judge on its test pixels; `share` of the job's progress, from and to, is this.
+
+    `what` is trained, for the progress.
+    """
+    start = f"Training {what}" if what else "Training"
+    text = [start]
 
     def on_epoch(epoch: Epoch) -> None:
         text[0] = (
-            f"Training ({split.kind} split), epoch {epoch.number} of {job.epochs}, loss {epoch.loss:.4f}"
+            f"{start} ({split.kind} split), epoch {epoch.number} of {job.epochs}, loss {epoch.loss:.4f}"
         )
         if epoch.number == 1 or epoch.number % 10 == 0:
             context.log(f"{text[0]}, validation accuracy {epoch.validation_accuracy:.4f}")
@@ -167,10 +173,11 @@ def _run(
     return learnt.network, trial
 
 
-def _card(
+def card_of(
     job: TrainClassifierJob, scene: Scene, bands: list[int], learner: Learner, trials: list[Trial],
     network: PatchNetwork | SegmentationNetwork,
 ) -> Card:  # fmt: skip
+    """Return the card of a network that reads `bands` of the scene."""
     used = set(bands)
     return Card(
         task=PIXEL_CLASSIFICATION,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -40,6 +42,14 @@ class PatchLearner:
             "normalisation": job.normalisation,
             "components": min(job.components, len(bands)),
         }
+
+    def of_bands(self, places: list[int]) -> PatchLearner:
+        """Return a learner from the same samples that reads some of the bands, given by their places."""
+        learner = copy(self)
+        learner.samples = replace(self.samples, spectra=self.samples.spectra[:, places])
+        components = min(self._job.components, len(places))
+        learner.options = {**self.options, "bands": len(places), "components": components}
+        return learner
 
     def learn(
         self, split: Split, settings: TrainingSettings,
