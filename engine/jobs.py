@@ -22,6 +22,7 @@ __all__ = [
     "SeriesSource",
     "TargetedJob",
     "TrainAutoencoderJob",
+    "UnmixJob",
 ]
 
 
@@ -302,6 +303,7 @@ JOBS: dict[str, type[Job]] = {
     for job in (
         ProbeJob, DemoDataJob, TrainClassifierJob, TrainSceneClassifierJob, ClassifyJob, AttributionJob,
         EvaluateExplainersJob, SegmentationContributionsJob, TrainAutoencoderJob, ClusterSeriesJob,
+        GradSlamJob, CompareSensorsJob, UnmixJob,
     )
 }  # fmt: skip
 
