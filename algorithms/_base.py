@@ -53,6 +53,7 @@ class ExplanationAlgorithm(QgsProcessingAlgorithm):
             "classification": tr("Classification"),
             "explanation": tr("Explanation"),
             "series": tr("Time series"),
+            "unmixing": tr("Unmixing"),
         }[self.GROUP]
 
     def icon(self) -> QIcon:

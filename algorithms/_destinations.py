@@ -51,10 +51,11 @@ def report(help_text: str) -> QgsProcessingParameterDefinition:
     return _file("REPORT", tr("Report"), tr("HTML files") + " (*.html)", help_text)
 
 
-def model(help_text: str) -> QgsProcessingParameterDefinition:
+def model(help_text: str, optional: bool = False) -> QgsProcessingParameterDefinition:
     """Declare MODEL as an output."""
     kinds = tr("Model files") + " (*.safetensors)"
-    return described(QgsProcessingParameterFileDestination("MODEL", tr("Model file"), kinds), help_text)
+    parameter = QgsProcessingParameterFileDestination("MODEL", tr("Model file"), kinds, optional=optional)
+    return described(parameter, help_text)
 
 
 def check_model(path: str) -> None:

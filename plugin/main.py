@@ -18,7 +18,8 @@ MENU = "Explanation Layers"
 # The steps of an analyst, in their order.
 _ENTRIES = (
     "trainclassifier", "trainsceneclassifier", "classify", "attribution", "evaluateexplainers",
-    "segmentationcontributions", "trainautoencoder", "clusterseries", "gradslam", "setupengine",
+    "segmentationcontributions", "trainautoencoder", "clusterseries", "gradslam", "unmix",
+    "setupengine",
 )  # fmt: skip
 
 

@@ -20,12 +20,13 @@ from ..algorithms.setup_engine import SetupEngine
 from ..algorithms.train_autoencoder import TrainAutoencoder
 from ..algorithms.train_classifier import TrainClassifier
 from ..algorithms.train_scene_classifier import TrainSceneClassifier
+from ..algorithms.unmix import Unmix
 
 ROOT = Path(__file__).resolve().parents[1]
 ICON = str(ROOT / "resources" / "icons" / "explain.svg")
 ALGORITHMS = (
     SetupEngine, DemoData, TrainClassifier, TrainSceneClassifier, Classify, Attribution, EvaluateExplainers,
-    SegmentationContributions, TrainAutoencoder, ClusterSeries, GradSlam,
+    SegmentationContributions, TrainAutoencoder, ClusterSeries, GradSlam, Unmix,
 )  # fmt: skip
 
 

@@ -23,10 +23,9 @@ def reflectance_scale(values: np.ndarray, dtype: str, place: str) -> float:
     known = np.abs(values[np.isfinite(values)])
     high = float(np.percentile(known, _HIGH)) if known.size else 0.0
     kind = np.dtype(dtype)
+    candidates = [1.0, 100.0, 10_000.0]
     if kind.kind in "iub":
-        candidates = (_BYTES,) if kind.itemsize == 1 else (10_000.0, _SHORTS)
-    else:
-        candidates = (1.0, 100.0, 10_000.0)
+        candidates = [_BYTES] if kind.itemsize == 1 else [10_000.0, _SHORTS]
     for scale in candidates:
         if high <= (scale if scale in (_BYTES, _SHORTS) else _LARGEST * scale):
             return scale

@@ -10,7 +10,7 @@ from ..engine.unmix_jobs import UnmixJob
 from ..models.card import UNMIXING
 from ..models.files import Model, save_model
 from ..models.unmixers import UNMIXERS, AbundanceNetwork
-from ..rasters.errors import InputError
+from ..rasters.errors import InputError, first_of
 from ..rasters.outputs import Outputs
 from ..rasters.scene import Scene, open_scene
 from .context import Context
@@ -21,7 +21,7 @@ from .tiling import map_tiles, tile_side, within
 from .unmix_summary import UnmixSummary
 from .unmix_training import learn
 from .unmix_worker import UnmixWorker
-from .unmix_writers import UnmixWriters, bands_of, given
+from .unmix_writers import OF_IDNET, UnmixWriters, bands_of, given
 
 PARTS_OF = ("mean", "bands")
 # Share of the progress at which learning has ended.
@@ -40,6 +40,8 @@ def unmix(job: UnmixJob, context: Context) -> dict:
         window = scene.grid.window_of(job.extent)
         card = model.card
         check_has_data(scene, window, card.used_bands[0])
+        if missing := [name for name in job.wanted() if name in OF_IDNET and name not in given(job, card)]:
+            context.warn(f"METHOD fcls does not give {first_of([name.upper() for name in missing])}.")
         if job.model and not job.trained_model:
             card = save_model(outputs.stage(job.model), model.network, model.spectra, card)
         facts = {"model_digest": card.digest, "scale": card.training["scale"], **facts}

@@ -67,8 +67,9 @@ class UnmixSummary:
         if self._outside > _FEW_OUTSIDE * self.pixels:
             context.warn(
                 f"{self._outside / self.pixels:.0%} of the pixels are outside of what the model explains: "
-                f"their reconstruction error is over {self._fence:g}, or the nonlinear stream makes more than "
-                "half of the abundances. Endmembers may be too few, or values no reflectance of this sensor."
+                f"their reconstruction error is over {self._fence:g}, or the nonlinear stream makes more "
+                "than half of the abundances. Endmembers may be too few, or values no reflectance of this "
+                "sensor."
             )
 
     def numbers(self) -> dict[str, float]:

@@ -21,7 +21,7 @@ from .tiling import BLOCK
 from .unmix_worker import UnmixedTile, part_names
 
 # What least squares with fixed endmembers does not have.
-_OF_IDNET = ("endmember_spread", "nonlinearity", "uncertainty")
+OF_IDNET = ("endmember_spread", "nonlinearity", "uncertainty")
 
 
 def given(job: UnmixJob, card: Card) -> dict[str, str]:
@@ -29,7 +29,7 @@ def given(job: UnmixJob, card: Card) -> dict[str, str]:
     return {
         name: path
         for name, path in job.wanted().items()
-        if name != "model" and not (card.architecture == FCLS and name in _OF_IDNET)
+        if name != "model" and not (card.architecture == FCLS and name in OF_IDNET)
     }
 
 
