@@ -30,8 +30,8 @@ class GradSlam(SeriesAlgorithm):
     ID = "gradslam"
     GROUP = "series"
     FILES = (
-        "ANOMALY_DATES", "ANOMALY", "CHANNEL_SHARE", "SIGNED", "DIMENSION_IMPORTANCE", "TOP_DATE",
-        "DATE_IMPORTANCE", "PLOT",
+        "ANOMALY_DATES", "ANOMALY", "CHANNEL_SHARE", "BEYOND_UNTRAINED", "SIGNED", "DIMENSION_IMPORTANCE",
+        "TOP_DATE", "DATE_IMPORTANCE", "PLOT",
     )  # fmt: skip
     TABLES = ("PROFILES", "DEPENDENCE")
     RULES = Rules(
@@ -111,6 +111,9 @@ class GradSlam(SeriesAlgorithm):
             words("LAYERS", tr("Layers"),
                   tr("Convolutions of the encoder to merge, counted from 1, between commas; empty: all."),
                   True),
+            whole("UNTRAINED", tr("Untrained networks"), Job.untrained, 1, 256,
+                  tr("Networks with fresh weights that BEYOND_UNTRAINED compares with; each takes as long as "
+                     "the map itself."), True),
             whole("ANOMALY_STEPS", tr("Steps for ANOMALY_DATES"), Job.anomaly_steps, 1, 4096,
                   tr("Segments of the path from the mean series, along which the reconstruction error is "
                      "divided among dates."), True),
@@ -134,6 +137,10 @@ class GradSlam(SeriesAlgorithm):
             raster("SIGNED", tr("Signed date importance"),
                    tr("GeoTIFF with a band per date and explained dimension, signed, over the largest size."),
                    by_default=False),
+            raster("BEYOND_UNTRAINED", tr("Importance beyond untrained networks"),
+                   tr("GeoTIFF with a band per date: its share of the pixel's importance, less its mean "
+                      "share by networks of the same layout that learnt nothing. Positive where training "
+                      "made the date important, and not its unusual values alone."), by_default=False),
             raster("CHANNEL_SHARE", tr("Channel shares"),
                    tr("GeoTIFF with a band per channel: its share of the sizes of all channels' Shapley "
                       "values, absent channels being at the training mean of each date."), by_default=False),
@@ -157,6 +164,9 @@ class GradSlam(SeriesAlgorithm):
         return [
             QgsProcessingOutputString("TOP_DATES", tr("Three most important dates")),
             QgsProcessingOutputNumber("PIXELS", tr("Explained pixels")),
+            QgsProcessingOutputNumber(
+                "UNTRAINED_CORRELATION", tr("Rank correlation of the dates with untrained networks'")
+            ),
             QgsProcessingOutputNumber("ANOMALY_THRESHOLD", tr("Threshold of the anomaly")),
         ]
 

@@ -37,6 +37,7 @@ from ..rasters.simulate_sar_series import SeriesScene
 SIZE, DIMENSIONS = 96, 2
 PER_CLASS = 100  # pixels that are explained
 RANDOM = 4  # networks with fresh weights, per scene
+UNTRAINED = 8  # more of them, for what is beyond untrained networks
 _STEPS = 16  # of integrated gradients
 _DAYS = np.array([date.fromisoformat(day).toordinal() for day in DATES], np.float64)
 
@@ -231,17 +232,9 @@ def _judge(
     design: Design, method: Callable[[Tensor, tuple[np.ndarray, ...]], np.ndarray], crops: np.ndarray,
     pairs: Sequence[tuple[int, int]], directions: Tensor, weights: np.ndarray,
 ) -> Found:  # fmt: skip
-    places = np.arange(len(DATES))
     dimensions = method(torch.eye(DIMENSIONS), ())
-    combined = np.sqrt(np.einsum("d,dnt->nt", weights, dimensions**2))
-
-    def area(maps: np.ndarray, c: int) -> float:
-        return float(
-            roc_auc_score(np.isin(places, design.crops[c].dates), np.nan_to_num(maps[crops == c].mean(0)))
-        )
-
-    areas = [area(combined, c) for c in range(len(design.crops))]
-    by_dimension = [[area(maps, c) for maps in dimensions] for c in range(len(design.crops))]
+    areas = _areas(design, _combined(dimensions, weights), crops)
+    by_dimension = np.stack([_areas(design, maps, crops) for maps in dimensions], 1)
     first, precision = [], []
     for (a, b), direction in zip(pairs, directions.float()):
         sides = tuple(np.flatnonzero(crops == crop) for crop in (a, b))
@@ -250,7 +243,44 @@ def _judge(
         order = np.argsort(-maps[(crops == a) | (crops == b)].mean(0), kind="stable")
         first.append(order[0] in differing)
         precision.append(np.isin(order[: len(differing)], differing).mean())
-    return Found(np.array(areas), np.array(by_dimension), np.array(first), np.array(precision))
+    return Found(areas, by_dimension, np.array(first), np.array(precision))
+
+
+def _combined(dimensions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("d,dnt->nt", weights, dimensions**2))
+
+
+def _areas(design: Design, maps: np.ndarray, crops: np.ndarray) -> np.ndarray:
+    """Return the AUC (crop,) of maps (n, date)."""
+    places = np.arange(len(DATES))
+    return np.array([
+        roc_auc_score(np.isin(places, crop.dates), np.nan_to_num(maps[crops == number].mean(0)))
+        for number, crop in enumerate(design.crops)
+    ])  # fmt: skip
+
+
+def beyond(
+    site: Site, networks: Sequence[Autoencoder], untrained: Sequence[Autoencoder], seed: int
+) -> dict[str, list[np.ndarray]]:
+    """Judge what each of `networks` shows beyond `untrained` ones, as BEYOND_UNTRAINED of gradslam has it.
+
+    Returns by variant the AUC (crop,) of each of `networks`.
+    """
+    rows = site.sample(seed)
+    crops, found = site.crops[rows], {}
+    for variant in VARIANTS:
+        shares = [_shares(site, network, rows, f"{variant}, absolute_minmax") for network in untrained]
+        own = [_shares(site, network, rows, f"{variant}, absolute_minmax") for network in networks]
+        mean = np.mean(shares, 0)
+        found[variant] = [_areas(site.design, share - mean, crops) for share in own]
+    return found
+
+
+def _shares(site: Site, network: Autoencoder, rows: np.ndarray, method: str) -> np.ndarray:
+    methods, embedding = maps_of(network, site.series[rows])
+    weights = embedding.var(0) / embedding.var(0).sum()
+    combined = np.nan_to_num(_combined(methods[method](torch.eye(DIMENSIONS), ()), weights))
+    return combined / combined.sum(1, keepdims=True)
 
 
 def measure(name: str) -> list[str]:
@@ -258,17 +288,37 @@ def measure(name: str) -> list[str]:
     design = DESIGNS[name]
     trained: list[dict[str, Found]] = []
     control: list[dict[str, Found]] = []
+    learnt: dict[str, list[np.ndarray]] = {variant: [] for variant in VARIANTS}
+    not_learnt: dict[str, list[np.ndarray]] = {variant: [] for variant in VARIANTS}
     for seed in design.seeds:
         site = Site.simulated(design, seed)
-        trained.append(judged(site, site.trained(seed), seed))
-        control += [judged(site, site.randomised(100 * seed + i), seed) for i in range(RANDOM)]
+        network = site.trained(seed)
+        trained.append(judged(site, network, seed))
+        randomised = [site.randomised(100 * seed + i) for i in range(RANDOM + UNTRAINED)]
+        control += [judged(site, other, seed) for other in randomised[:RANDOM]]
+        more = beyond(site, [network, *randomised[:RANDOM]], randomised[RANDOM:], seed)
+        for variant, (first, *others) in more.items():
+            learnt[variant].append(first)
+            not_learnt[variant] += others
         print(f"{name}, scene {seed}: done", file=sys.stderr)
     return [
         "| method | mean AUC | lowest | of one dimension | lowest | first date of pairs | "
         "precision of pairs | random weights: AUC (range) | first date of pairs |",
         "|---|---|---|---|---|---|---|---|---|",
         *(_row(method, [t[method] for t in trained], [c[method] for c in control]) for method in trained[0]),
+        "",
+        f"| beyond {UNTRAINED} untrained networks | mean AUC | lowest | random weights: AUC (range) |",
+        "|---|---|---|---|",
+        *(_beyond_row(variant, learnt[variant], not_learnt[variant]) for variant in VARIANTS),
     ]
+
+
+def _beyond_row(variant: str, learnt: Sequence[np.ndarray], not_learnt: Sequence[np.ndarray]) -> str:
+    areas, random = np.concatenate(learnt), [found.mean() for found in not_learnt]
+    return (
+        f"| {variant} | {areas.mean():.2f} | {areas.min():.2f} | "
+        f"{np.mean(random):.2f} ({min(random):.2f}–{max(random):.2f}) |"
+    )
 
 
 def _row(name: str, trained: Sequence[Found], control: Sequence[Found]) -> str:

@@ -78,14 +78,15 @@ class GradSlamJob(SeriesJob):
     `target` `dimensions` explains those of the embedding in `dimensions`, counted from 1, all where empty;
     `contrast` explains the direction from `contrast_class` to `class_name`, classes of the labels.
     `variant` and `scaling` as in `explainers.grad_slam`; `layers`, counted from 1, are merged, all where
-    empty. `anomaly_steps` are those of integrated gradients for `anomaly_dates`; `plot` draws `plot_channel`,
+    empty. `untrained` networks that learnt nothing say for `beyond_untrained` what any network would show.
+    `anomaly_steps` are those of integrated gradients for `anomaly_dates`; `plot` draws `plot_channel`,
     the first where empty.
     """
 
     KIND: ClassVar[str] = "grad_slam"
     OUTPUTS: ClassVar[tuple[str, ...]] = (
-        "date_importance", "dimension_importance", "signed", "top_date", "channel_share", "anomaly",
-        "anomaly_dates", "plot",
+        "date_importance", "dimension_importance", "signed", "top_date", "beyond_untrained",
+        "channel_share", "anomaly", "anomaly_dates", "plot",
     )  # fmt: skip
 
     model: str
@@ -96,12 +97,14 @@ class GradSlamJob(SeriesJob):
     variant: str = "pooled"
     scaling: str = "absolute_minmax"
     layers: tuple[int, ...] = ()
+    untrained: int = 8
     anomaly_steps: int = 16
     plot_channel: str = ""
     date_importance: str | None = None
     dimension_importance: str | None = None
     signed: str | None = None
     top_date: str | None = None
+    beyond_untrained: str | None = None
     channel_share: str | None = None
     anomaly: str | None = None
     anomaly_dates: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -12,12 +13,13 @@ from torch import Tensor
 from ..engine.series_jobs import GradSlamJob
 from ..explainers.channel_shares import channel_contributions, shares_of
 from ..explainers.date_dependence import anomaly
-from ..explainers.grad_slam import GradSlam, importance
+from ..explainers.grad_slam import importance
 from ..models.autoencoder import Autoencoder
 from ..models.files import Model
 from ..rasters.series import Series
 from .context import Context
 from .date_directions import Directions
+from .date_maps import DateMaps, shares
 
 # Share of the memory budget that the activations of a batch may take.
 _BATCH_SHARE = 8
@@ -27,7 +29,9 @@ class DateResult(NamedTuple):
     """What a tile's pixels with data give; they are at `rows` and `cols` of the tile, n of them.
 
     `values` (n, date * channel), NaN where not observed. `importance` and `signed` (direction, n, date), and
-    `combined` (n, date), NaN at dates with no channel observed. `shares` (n, channel). `anomaly` (n,):
+    `combined` (n, date), NaN at dates with no channel observed. `beyond` and `untrained` (n, date): the share
+    that a date has of the pixel's importance less its mean share by networks that learnt nothing, and that
+    mean; NaN likewise. `shares` (n, channel). `anomaly` (n,):
     mean squared error of the reconstruction in deviations of the channels, and `anomaly_dates` (n, date) what
     each date adds to it; `anomaly_residual` (n,). None where they are not wanted.
     """
@@ -38,6 +42,8 @@ class DateResult(NamedTuple):
     importance: np.ndarray
     signed: np.ndarray | None
     combined: np.ndarray
+    beyond: np.ndarray | None
+    untrained: np.ndarray | None
     shares: np.ndarray | None
     anomaly: np.ndarray | None
     anomaly_dates: np.ndarray | None
@@ -45,20 +51,25 @@ class DateResult(NamedTuple):
 
 
 class DateWorker:
-    """Explains one tile after the other; `total` pixels in all, for the progress."""
+    """Explains one tile after the other; `total` pixels in all, for the progress.
+
+    `untrained`: models that learnt nothing, and their directions; none where that is not wanted.
+    """
 
     def __init__(
         self, job: GradSlamJob, context: Context, series: Series, model: Model, directions: Directions,
-        total: int, device: str,
+        untrained: Sequence[tuple[Model, Directions]], total: int, device: str,
     ) -> None:  # fmt: skip
         self._job, self._context, self._series = job, context, series
         self._directions, self._device = directions, device
         self._network = cast(Autoencoder, model.network.to(device))
         self._start = self._network.prepare(model.spectra.mean[None].to(device))[0]
         memory = job.memory_mb * 2**20 // _BATCH_SHARE
-        self._grad_slam = GradSlam(self._network, job.variant, job.layers, memory)
+        self._maps, *self._untrained = (
+            DateMaps(job, cast(Autoencoder, m.network), d, memory, device, context.check)
+            for m, d in ((model, directions), *untrained)
+        )
         self._done, self._total = 0, total
-        self._middle = self._mean_map()
 
     def explain(self, tile: Window) -> DateResult:
         """Return the maps of a tile."""
@@ -69,37 +80,34 @@ class DateWorker:
         rows, cols = np.nonzero(valid)
         series, seen = torch.from_numpy(values[:, valid].T.copy()), observed[:, valid].T
         prepared = self._network.prepare(series.to(self._device))
-        found = self._grad_slam.maps(prepared, self._directions.vectors.to(self._device), self._tick)
-        departures = found.maps - self._middle
-        maps = importance(departures, self._job.scaling).cpu()
-        signed = importance(departures, "maxabs").cpu() if self._job.signed else None
-        weights = self._directions.weights
-        combined = maps[0] if len(maps) == 1 else torch.einsum("d,dnt->nt", weights, maps.square()).sqrt()
+        found = self._maps.of(prepared, self._tick)
+        signed = importance(found.signed, "maxabs").cpu() if self._job.signed else None
         shape = (len(rows), len(self._series.dates), len(self._series.channels))
         gaps = torch.from_numpy(~seen.reshape(shape).any(2))
+        beyond, untrained = self._beyond(prepared, found.combined, gaps)
         score, dates, residual = self._anomaly(prepared, seen)
         return DateResult(
             rows=rows, cols=cols,
             values=np.where(seen, series.numpy(), np.nan).astype(np.float32),
-            importance=maps.masked_fill(gaps, float("nan")).numpy(),
+            importance=found.importance.masked_fill(gaps, float("nan")).numpy(),
             signed=signed.masked_fill(gaps, float("nan")).numpy() if signed is not None else None,
-            combined=combined.masked_fill(gaps, float("nan")).numpy(),
+            combined=found.combined.masked_fill(gaps, float("nan")).numpy(),
+            beyond=beyond, untrained=untrained,
             shares=self._shares(prepared),
             anomaly=score, anomaly_dates=dates, anomaly_residual=residual,
         )  # fmt: skip
 
-    def _mean_map(self) -> Tensor:
-        """Return the mean of the mean maps of a contrast's two classes, (layer, direction, 1, date), or 0."""
-        vectors = self._directions.vectors.to(self._device)
-        means = [
-            self._grad_slam.maps(self._network.prepare(side.to(self._device)), vectors, self._check)
-            .maps.mean(2, keepdim=True)
-            for side in self._directions.sides
-        ]  # fmt: skip
-        return torch.stack(means).mean(0) if means else torch.zeros(1, device=self._device)
-
-    def _check(self, series: int) -> None:
-        self._context.check()
+    def _beyond(
+        self, prepared: Tensor, combined: Tensor, gaps: Tensor
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        if not self._untrained:
+            return None, None
+        mean = torch.zeros_like(combined)
+        for maps in self._untrained:
+            found = maps.of(prepared, lambda series: self._context.check())
+            mean += shares(found.combined, gaps) / len(self._untrained)
+        beyond = shares(combined, gaps) - mean
+        return tuple(part.masked_fill(gaps, float("nan")).numpy() for part in (beyond, mean))
 
     def _shares(self, prepared: Tensor) -> np.ndarray | None:
         if not self._job.channel_share:
@@ -122,7 +130,7 @@ class DateWorker:
         if not self._job.anomaly:
             return None, None, None
         scores = [torch.empty(0)]
-        size = self._grad_slam.batch_size
+        size = self._maps.batch_size
         for part, counted in zip(prepared.split(size), observed.split(size)):
             self._context.check()
             errors = network.decoder(network.encode(part)) - network.scaled(part)

@@ -27,6 +27,8 @@ from .tiling import BLOCK
 
 # Bins of the logarithm of the anomaly score, for Otsu's threshold.
 _BINS = np.linspace(-12, 12, 4801)
+# So many times the share that each date has where all are alike are in full colour.
+_EVEN_SHARES = 3
 
 
 class DateWriters:
@@ -43,6 +45,7 @@ class DateWriters:
             "date_importance": dates,
             "dimension_importance": each,
             "signed": each,
+            "beyond_untrained": dates,
             "channel_share": [Band(name) for name in series.channels],
             "anomaly": [Band("mean squared reconstruction error")],
             "anomaly_dates": dates,
@@ -78,6 +81,7 @@ class DateWriters:
             "date_importance": result.combined,
             "dimension_importance": _by_date(result.importance),
             "signed": None if result.signed is None else _by_date(result.signed),
+            "beyond_untrained": result.beyond,
             "channel_share": result.shares,
             "anomaly": None if result.anomaly is None else result.anomaly[:, None],
             "anomaly_dates": result.anomaly_dates,
@@ -128,6 +132,9 @@ class DateWriters:
             write_date_classes_qml(self._outputs.stage(qml_path(self._job.top_date)), dates)
         if self._job.channel_share:
             write_sequential_qml(self._outputs.stage(qml_path(self._job.channel_share)), 1, 0.0, 1.0)
+        if self._job.beyond_untrained:
+            target = self._outputs.stage(qml_path(self._job.beyond_untrained))
+            write_signed_date_series_qml(target, dates, _EVEN_SHARES / len(dates), 1)
         score = self.anomaly_threshold() or 1.0
         if self._job.anomaly:
             write_sequential_qml(self._outputs.stage(qml_path(self._job.anomaly)), 1, 0.0, 2 * score)

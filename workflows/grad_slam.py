@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 from ..engine.series_jobs import GradSlamJob
 from ..explainers.channel_shares import MOST_CHANNELS
@@ -19,14 +20,15 @@ from ..rasters.errors import InputError
 from ..rasters.outputs import Outputs
 from ..rasters.series import Series
 from .context import Context
-from .date_directions import directions_of
+from .date_directions import Directions, directions_of
+from .date_maps import untrained
 from .date_profiles import Profiles
 from .date_worker import DateWorker
 from .date_writers import DateWriters
 from .devices import resolve_device
 from .fitting import no_data
 from .record import lineage_tags, run_record, stage_records, with_records
-from .series_labels import label_paths, read_series_labels
+from .series_labels import SeriesLabels, label_paths, read_series_labels
 from .series_plot import plot_profiles
 from .series_reading import open_series_pair, unit_of
 from .tiling import map_tiles, tile_side, within
@@ -34,6 +36,10 @@ from .tiling import map_tiles, tile_side, within
 # A tile is in memory as values, observed ones, and maps: this many float32 copies of its bands.
 _COPIES = 8
 _TOP = 3
+# Scalings that give sizes, of which there are shares.
+_SIZES = ("absolute_minmax", "l1_share")
+_FRESH = 1  # stream of the seed that untrained networks are drawn by
+_ALIKE = 0.9
 
 
 def explain(job: GradSlamJob, context: Context) -> dict:
@@ -50,10 +56,12 @@ def explain(job: GradSlamJob, context: Context) -> dict:
         unit = unit_of(model.card.training["values"])
         grid = series.grid.sub(window)
         facts = {"model_digest": model.card.digest, **directions.facts(), "notes": list(series.notes)}
-        worker = DateWorker(job, context, series, model, directions, grid.width * grid.height, device)
+        others = _untrained(job, context, series, model, labels, device)
+        total = grid.width * grid.height
+        worker = DateWorker(job, context, series, model, directions, others, total, device)
         profiles = Profiles(series, directions, labels, unit, job.seed)
         pixels, residual, score = 0, 0.0, 0.0
-        sums, counts = np.zeros((2, len(series.dates)))
+        sums, counts, plain = np.zeros((3, len(series.dates)))
         with ExitStack() as stack:
             writers = DateWriters(job, outputs, series, directions, grid, lineage_tags(job, facts), stack)
             executor = stack.enter_context(ThreadPoolExecutor(1))
@@ -67,6 +75,8 @@ def explain(job: GradSlamJob, context: Context) -> dict:
                 known = np.isfinite(result.combined)
                 sums += np.where(known, result.combined, 0).sum(0, dtype=np.float64)
                 counts += known.sum(0)
+                if result.untrained is not None:
+                    plain += np.nan_to_num(result.untrained).sum(0, dtype=np.float64)
                 pixels += len(rows)
                 if result.anomaly_residual is not None and result.anomaly is not None:
                     residual += float(np.abs(result.anomaly_residual).sum())
@@ -81,10 +91,18 @@ def explain(job: GradSlamJob, context: Context) -> dict:
         mean = sums / np.where(counts > 0, counts, np.nan)
         top = [series.dates[t] for t in np.argsort(-np.nan_to_num(mean, nan=-np.inf))[:_TOP]]
         threshold = writers.anomaly_threshold()
+        alike = _correlation(mean, plain / np.where(counts > 0, counts, np.nan)) if others else None
+        if alike is not None and alike > _ALIKE:
+            context.warn(
+                f"Networks that learnt nothing rank the dates nearly alike (rank correlation {alike:.2f}): "
+                "they matter because the series is unusual then. See BEYOND_UNTRAINED for what was learnt."
+            )
         found = {
             "pixels": pixels,
             "most_important_dates": top,
             "dates_that_layers_see": _reach(model),
+            "untrained_networks": len(others),
+            "untrained_correlation": alike,
             "anomaly_threshold": threshold,
             "anomaly_mean_residual": residual / score if job.anomaly_dates and score else None,
         }
@@ -94,7 +112,7 @@ def explain(job: GradSlamJob, context: Context) -> dict:
             plot_profiles(outputs.stage(job.plot), profiles.panels(channel), title)
         record = run_record(job, context, {**facts, **found})
         stage_records(outputs, job.output_paths(), record)
-    numbers = {"PIXELS": pixels, "ANOMALY_THRESHOLD": threshold}
+    numbers = {"PIXELS": pixels, "ANOMALY_THRESHOLD": threshold, "UNTRAINED_CORRELATION": alike}
     return {
         "files": job.wanted(),
         "tables": {"PROFILES": profiles.table(), "DEPENDENCE": _dependence(series, model, device)},
@@ -125,8 +143,34 @@ def _check(job: GradSlamJob, series: Series, model: Model) -> None:
             f"The shares of {channels} channels would take all their coalitions; CHANNEL_SHARE is for "
             f"{MOST_CHANNELS} or fewer. Train a model on fewer CHANNELS, or leave it empty."
         )
+    if job.beyond_untrained and job.scaling not in _SIZES:
+        raise InputError(
+            f"BEYOND_UNTRAINED is told in shares of sizes, which the scaling '{job.scaling}' does not give; "
+            f"choose {' or '.join(_SIZES)}, or leave it empty."
+        )
+    if job.beyond_untrained and job.untrained < 1:
+        raise InputError(f"There can't be {job.untrained} untrained networks; choose 1 or more.")
     if job.anomaly_steps < 1:
         raise InputError(f"There can't be {job.anomaly_steps} steps; choose 1 or more.")
+
+
+def _untrained(
+    job: GradSlamJob, context: Context, series: Series, model: Model, labels: SeriesLabels | None, device: str
+) -> list[tuple[Model, Directions]]:
+    """Return the networks that learnt nothing, and their directions; none where they are not wanted."""
+    if not job.beyond_untrained:
+        return []
+    seeds = np.random.SeedSequence([job.seed, _FRESH]).generate_state(job.untrained)
+    models = [untrained(model, int(seed)) for seed in seeds]
+    return [(fresh, directions_of(job, context, series, fresh, labels, device)) for fresh in models]
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Return Spearman's rank correlation over the dates known to both; None where one is constant."""
+    known = np.isfinite(one) & np.isfinite(other)
+    if known.sum() < 2 or np.ptp(one[known]) == 0 or np.ptp(other[known]) == 0:
+        return None
+    return float(spearmanr(one[known], other[known]).statistic)
 
 
 def _reach(model: Model) -> dict[str, int]:

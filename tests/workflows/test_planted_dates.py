@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from explanation_layers.benchmarks.planted_dates import DESIGNS, RANDOM, Found, Site, judged
+from explanation_layers.benchmarks.planted_dates import (
+    DESIGNS,
+    RANDOM,
+    UNTRAINED,
+    Found,
+    Site,
+    beyond,
+    judged,
+)
+from explanation_layers.models.autoencoder import Autoencoder
 
 pytestmark = pytest.mark.slow
 
@@ -20,8 +29,13 @@ def site() -> Site:
 
 
 @pytest.fixture(scope="module")
-def trained(site: Site) -> dict[str, Found]:
-    return judged(site, site.trained(SEED), SEED)
+def network(site: Site) -> Autoencoder:
+    return site.trained(SEED)
+
+
+@pytest.fixture(scope="module")
+def trained(site: Site, network: Autoencoder) -> dict[str, Found]:
+    return judged(site, network, SEED)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +65,13 @@ def test_a_network_that_learnt_nothing_has_the_first_date_of_fewer_pairs(
     precision = np.mean([found[name].precision.mean() for found in random])
     assert first <= trained[name].first.mean() - 0.2
     assert precision <= trained[name].precision.mean() - 0.1
+
+
+def test_beyond_untrained_networks_random_weights_find_nothing(site: Site, network: Autoencoder) -> None:
+    random = [site.randomised(100 * SEED + i) for i in range(RANDOM + UNTRAINED)]
+    found = beyond(site, [network, *random[:RANDOM]], random[RANDOM:], SEED)["element_wise"]
+    assert found[0].min() >= 0.9
+    assert 0.35 <= np.mean(found[1:]) <= 0.65
 
 
 def test_signed_scalings_of_a_dimension_say_nothing_as_the_sign_is_arbitrary(
