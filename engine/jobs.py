@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
+from .absorption_jobs import AbsorptionFeaturesJob
 from .job_base import Job, SeriesSource, TargetedJob
 from .sensor_jobs import CompareSensorsJob
 from .series_jobs import ClusterSeriesJob, GradSlamJob, TrainAutoencoderJob
 from .unmix_jobs import UnmixJob
 
 __all__ = [
+    "AbsorptionFeaturesJob",
     "ClusterSeriesJob",
     "CompareSensorsJob",
     "GradSlamJob",
@@ -303,7 +305,7 @@ JOBS: dict[str, type[Job]] = {
     for job in (
         ProbeJob, DemoDataJob, TrainClassifierJob, TrainSceneClassifierJob, ClassifyJob, AttributionJob,
         EvaluateExplainersJob, SegmentationContributionsJob, TrainAutoencoderJob, ClusterSeriesJob,
-        GradSlamJob, CompareSensorsJob, UnmixJob,
+        GradSlamJob, AbsorptionFeaturesJob, CompareSensorsJob, UnmixJob,
     )
 }  # fmt: skip
 

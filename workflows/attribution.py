@@ -65,7 +65,7 @@ def explain(job: AttributionJob, context: Context) -> dict:
 def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: Model) -> dict:
     check_serves(job.explainer, model.network)
     target = Target(job, model.card)
-    window = _window(job, scene)
+    window = explained_window(scene, job.extent, job.mask_features)
     device, options = resolve_device(job.device), options_of(job, model)
     explainer = make_explainer(job.explainer, model.network, options)
     baseline = pixel_baseline(job, scene, model, explainer.uses_baseline)
@@ -136,11 +136,12 @@ def _inputs(job: AttributionJob, scene: Scene) -> list[str]:
     return [path for path in (*scenes, job.model, job.region_features, job.region_raster) if path]
 
 
-def _window(job: AttributionJob, scene: Scene) -> Window:
-    window = scene.grid.window_of(job.extent)
-    if not job.mask_features:
+def explained_window(scene: Scene, extent: list[float] | None, mask: str | None) -> Window:
+    """Return the pixels of an extent and of a mask's features; InputError where they have none in common."""
+    window = scene.grid.window_of(extent)
+    if not mask:
         return window
-    masked = window_of_features(job.mask_features, scene.grid)
+    masked = window_of_features(mask, scene.grid)
     left, top = max(window.col_off, masked.col_off), max(window.row_off, masked.row_off)
     right = min(window.col_off + window.width, masked.col_off + masked.width)
     bottom = min(window.row_off + window.height, masked.row_off + masked.height)

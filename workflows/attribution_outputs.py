@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .attribution_worker import TileResult
 
 # A network for which absorptions do less than this share of the work decides by brightness or slope.
-_FEW = 0.3
+FEW = 0.3
 SALIENCY_BANDS = ("total absolute", "signed sum", "residual")
 # Of methods whose parts, with these two, are the output itself.
 EXACT_BANDS = ("reference", "padding")
@@ -175,9 +175,9 @@ class Summary:
                 f"The residual is above {options.tolerance:g} of the output difference at {self.above} of "
                 f"{self.pixels} pixels; it is in the third band of the saliency raster."
             )
-        if slopes := [name for name, share in self.absorption_shares().items() if share < _FEW]:
+        if slopes := [name for name, share in self.absorption_shares().items() if share < FEW]:
             context.warn(
-                f"Absorptions did less than {_FEW:.0%} of what decided for {first_of(slopes)}: the network "
+                f"Absorptions did less than {FEW:.0%} of what decided for {first_of(slopes)}: the network "
                 "goes by brightness or slope there, which the continuum as baseline does not show."
             )
 

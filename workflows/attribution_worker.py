@@ -102,7 +102,7 @@ class AttributionWorker:
         side = self._network.patch_size
         row = self._model.spectra.background[:_LEARNT].T[:, :, None]
         x, base = (
-            pixels[:, :, 0].T[:, :, None, None].expand(-1, -1, side, side) for pixels in self._prepared(row)
+            pixels[:, :, 0].T[:, :, None, None].expand(-1, -1, side, side) for pixels in self.prepared(row)
         )
         logits = self._network.logits(x).flatten(1)
         weights = self._target.weights(logits.T[:, :, None])[:, :, 0].T
@@ -121,7 +121,7 @@ class AttributionWorker:
 
         @torch.no_grad()
         def explain_strip(rows: slice, part: Tensor) -> tuple[TileAttribution, *tuple[Tensor, ...]]:
-            values, baseline = self._prepared(part)
+            values, baseline = self.prepared(part)
             logits, weights = self._logits(values)
             found = self._explainer.attribute_tile(values, baseline, weights, wanted[rows], self._tick_leg)
             difference = (logits * weights).sum(0).cpu() - found.reference
@@ -157,7 +157,7 @@ class AttributionWorker:
 
         @torch.no_grad()
         def sum_strip(rows: slice, part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            values, baseline = self._prepared(part)
+            values, baseline = self.prepared(part)
             logits, weights = self._logits(values)
             classes = logits.argmax(0).masked_fill(~wanted[rows], -1)
             target = (weights, classes, len(logits), self._tick_leg)
@@ -178,7 +178,7 @@ class AttributionWorker:
         parts = [tile[:, rows.start : rows.stop + halo] for rows in strips]
         return list(self._pool.map(function, strips, parts))
 
-    def _prepared(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+    def prepared(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Return raster values (band, y, x) prepared, and their baseline as large."""
         values = self._network.prepare(raw[None].to(self._device))[0]
         return values, as_large_as(values, self._baseline.of(raw, self._context.check).to(self._device))

@@ -23,6 +23,8 @@ from .targets import AUTO, CONTINUUM, baseline_spectrum, baseline_values, model_
 
 # Pixels whose hulls are drawn at a time, between two looks whether the work is still wanted.
 _PIXELS = 8192
+# Light that imaging spectrometers see; a list in another unit, or of numbers of bands, is not that.
+_SHORTEST_NM, _LONGEST_NM = 100.0, 20000.0
 OTHERS = "choose another BASELINE, such as mean"
 
 
@@ -99,7 +101,7 @@ def pixel_baseline(job: AttributionJob, scene: Scene, model: Model, read: bool =
         return OneSpectrum(baseline_spectrum(job, model))
     if isinstance(scene, Series):
         raise InputError(f"The bands of a series are dates, which have no continuum; {OTHERS}.")
-    wavelengths = _wavelengths(job, scene, model.card)
+    wavelengths = band_wavelengths(job.wavelengths, scene, model.card.used_bands, model.card)
     if not any(wavelengths):
         raise InputError(
             f"The baseline 'continuum' needs wavelengths, and {scene.path} tells none; give those of its "
@@ -122,7 +124,7 @@ def _chosen(job: AttributionJob, scene: Scene, model: Model, read: bool) -> tupl
         return "mean", "the bands of a series are dates"
     if not isinstance(model.network, PatchNetwork):
         return "mean", "the model classifies whole images, not spectra or patches"
-    wavelengths = _wavelengths(job, scene, model.card)
+    wavelengths = band_wavelengths(job.wavelengths, scene, model.card.used_bands, model.card)
     if not any(wavelengths):
         return "mean", "no band has a wavelength"
     ranges = _ranges(wavelengths, scene, model.card)
@@ -135,19 +137,30 @@ def _ranges(wavelengths: list[float | None], scene: Scene, card: Card) -> list[n
     return ranges_of(wavelengths, [scene.bands[band].good for band in card.used_bands])
 
 
-def _wavelengths(job: AttributionJob, scene: Scene, card: Card) -> list[float | None]:
-    """Return the wavelengths in nm of the bands that the model reads: given, the scene's or the model's."""
-    used = card.used_bands
-    if not job.wavelengths:
+def band_wavelengths(
+    given: list[float] | None, scene: Scene, used: list[int], card: Card | None = None
+) -> list[float | None]:
+    """Return the wavelengths in nm of the scene's bands in `used`: given, the scene's or the model's.
+
+    Those given are one per band of the scene or per used band; each is in nm, or in µm where it is below 100.
+    Raises InputError where they don't fit.
+    """
+    if not given:
         own = [scene.bands[band].wavelength_nm for band in used]
-        return own if any(own) else [card.bands[band].wavelength_nm for band in used]
-    given = job.wavelengths
-    if len(given) not in (len(card.bands), len(used)):
+        return own if any(own) or card is None else [card.bands[band].wavelength_nm for band in used]
+    if len(given) not in (len(scene.bands), len(used)):
         raise InputError(
-            f"WAVELENGTHS has {len(given)} values; the scene has {len(card.bands)} bands, of which the model "
-            f"reads {len(used)}: give a value for each."
+            f"WAVELENGTHS has {len(given)} values; the scene has {len(scene.bands)} bands, of which "
+            f"{len(used)} are read: give a value for each."
         )
-    chosen = [given[band] for band in used] if len(given) == len(card.bands) else given
+    chosen = [given[band] for band in used] if len(given) == len(scene.bands) else given
     if not all(value > 0 for value in chosen):
         raise InputError("WAVELENGTHS has a value that is not above 0; give nanometres or micrometres.")
-    return [to_nanometres(value, None) for value in chosen]
+    found = [to_nanometres(value, None) for value in chosen]
+    for value, wavelength in zip(chosen, found):
+        if wavelength is None or not _SHORTEST_NM <= wavelength <= _LONGEST_NM:
+            raise InputError(
+                f"WAVELENGTHS has the value {value:g}, which is neither {_SHORTEST_NM:g} to {_LONGEST_NM:g} "
+                f"nanometres nor {_SHORTEST_NM / 1e3:g} to {_LONGEST_NM / 1e3:g} micrometres; correct it."
+            )
+    return found

@@ -39,6 +39,7 @@ REGISTRY = {
     "train_autoencoder": ".train_autoencoder:train",
     "cluster_series": ".cluster_series:cluster",
     "grad_slam": ".grad_slam:explain",
+    "absorption_features": ".absorption_features:find_features",
     "unmix": ".unmix:unmix",
     "compare_sensors": ".compare_sensors:compare",
 }
