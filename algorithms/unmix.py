@@ -110,7 +110,7 @@ class Unmix(EngineAlgorithm):
                   tr("Pixels in which endmembers are looked for and idnet is trained, drawn evenly over the "
                      "scene."), True),
             whole("BUNDLE_SIZE", tr("Bundle size (pixels)"), Job.bundle_size, 1, 100000,
-                  tr("Purest pixels of a material, from which idnet learns how its spectrum varies."), True),
+                  tr("Most pure pixels of a material, from which idnet learns how it varies."), True),
             real("SCALE", tr("Scale"), Job.scale, 0, 1e9,
                  tr("What stored values are divided by to be reflectance, such as 10000; 0: told from their "
                     "type and size."), True),

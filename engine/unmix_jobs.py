@@ -35,7 +35,7 @@ class UnmixJob(Job):
     scale: float = 0.0
     sample: int = 20_000
     epochs: int = 30
-    bundle_size: int = 50
+    bundle_size: int = 200
     parts_of: str = "mean"
     seed: int = 0
     device: str = "auto"

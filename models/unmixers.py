@@ -84,6 +84,12 @@ class AbundanceNetwork(PatchNetwork):
         return method.network if isinstance(method, Inferred) else cast(Fcls, method)
 
 
+def options_of(unmixer: Fcls | IdNet) -> dict[str, Any]:
+    """Return the options that `build_unmixer` makes a method of the same shape with."""
+    own = ("latent", "nonlinear", "variability") if isinstance(unmixer, IdNet) else ()
+    return {name: getattr(unmixer, name) for name in ("bands", "materials", *own)}
+
+
 UNMIXERS = {FCLS: Fcls, IDNET: IdNet}
 
 

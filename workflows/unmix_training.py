@@ -14,7 +14,7 @@ from ..models.endmembers import bundle_purity, bundles, estimate_count, vca
 from ..models.files import Model, Spectra
 from ..models.idnet import IdNet, idnet
 from ..models.idnet_training import IdNetEpoch, IdNetSettings, fit_idnet
-from ..models.unmixers import FCLS, Fcls, scaled_unmixer
+from ..models.unmixers import FCLS, Fcls, options_of, scaled_unmixer
 from ..rasters.errors import InputError, first_of
 from ..rasters.reflectance import reflectance_scale
 from ..rasters.scene import Scene
@@ -27,9 +27,10 @@ from .unmix_scene import SceneSample, sample_scene
 _BACKGROUND = 512
 # Pixels that say how large the reconstruction error is where the model fits.
 _FITTED = 4096
-# A bundle whose mean lies nearer to a mixture of the others, in its own spread, has nothing of its own.
-_APART = 2.0
-_PURE = 0.8
+# A bundle whose mean lies nearer to a mixture of the others, in deviations, has nothing of its own.
+_APART = 3.0
+# With so many pixels beyond a bundle, it is no vertex of the scene.
+_BEYOND = 0.05
 _FEWEST = 20  # pixels per material to train on
 
 
@@ -54,13 +55,11 @@ def learn(job: UnmixJob, context: Context, scene: Scene, window: Window, device:
     if job.method == FCLS:
         unmixer = Fcls(len(sample.used), len(found.names))
         unmixer.endmembers.copy_(torch.from_numpy(found.spectra))
-        options = {"bands": unmixer.bands, "materials": unmixer.materials}
     else:
-        options = {"bands": len(sample.used), "materials": len(found.names)}
-        unmixer, history = _train(job, context, sample, found, options, device)
+        unmixer, history = _train(job, context, sample, found, device)
     unmixer.eval().requires_grad_(False)
     card = Card(
-        task=UNMIXING, architecture=job.method, options=options, bands=sample.card_bands(scene),
+        task=UNMIXING, architecture=job.method, options=options_of(unmixer), bands=sample.card_bands(scene),
         classes=card_classes(found.names),
         training={
             "scale": sample.scale, "seed": job.seed, "pixels": len(sample.pixels),
@@ -97,7 +96,7 @@ def _endmembers(
         for name, own, pure in zip(names, rows, purity)
     ]
     same = [name for name, pure in zip(names, purity) if pure.apart < _APART]
-    mixed = [name for name, pure in zip(names, purity) if pure.abundance < _PURE and name not in same]
+    mixed = [name for name, pure in zip(names, purity) if pure.beyond > _BEYOND and name not in same]
     if same:
         context.warn(
             f"The spectra of {first_of(same)} are mixtures of the other materials: ENDMEMBERS may be too "
@@ -105,8 +104,8 @@ def _endmembers(
         )
     if mixed:
         context.warn(
-            f"The scene has hardly any pure pixels of {first_of(mixed)}: abundances depend on the spectra "
-            "that were taken for pure; give measured ones as SPECTRA."
+            f"The purest pixels of {first_of(mixed)} look mixed themselves, since many pixels of the scene "
+            "lie beyond them: abundances may be too large. Give measured spectra as SPECTRA."
         )
     own = libraries or [np.vstack([spectrum[None], pixels[r]]) for spectrum, r in zip(spectra, rows)]
     return Endmembers(names, spectra, own), facts
@@ -179,7 +178,7 @@ def _warn_of_count(count: int, shown: int, given: bool, context: Context) -> Non
 
 
 def _train(
-    job: UnmixJob, context: Context, sample: SceneSample, found: Endmembers, options: dict, device: str
+    job: UnmixJob, context: Context, sample: SceneSample, found: Endmembers, device: str
 ) -> tuple[IdNet, list[IdNetEpoch]]:
     fewest = _FEWEST * len(found.names)
     if len(sample.pixels) < fewest:
@@ -198,7 +197,7 @@ def _train(
         context.check()
         context.progress(0.05 + 0.65 * done, text[0])
 
-    network = idnet(**options, seed=job.seed)
+    network = idnet(len(sample.used), len(found.names), seed=job.seed)
     settings = replace(IdNetSettings(), epochs=job.epochs, seed=job.seed, device=device)
     history = fit_idnet(network, sample.pixels, found.bundles, settings, on_epoch, on_share)
     return network, history
