@@ -18,8 +18,8 @@ MENU = "Explanation Layers"
 # The steps of an analyst, in their order.
 _ENTRIES = (
     "trainclassifier", "trainsceneclassifier", "classify", "attribution", "evaluateexplainers",
-    "segmentationcontributions", "absorptionfeatures", "trainautoencoder", "clusterseries", "gradslam", "comparesensors", "unmix",
-    "setupengine",
+    "segmentationcontributions", "trainautoencoder", "clusterseries", "gradslam",
+    "comparesensors", "unmix", "setupengine",
 )  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from ..algorithms import _settings
 from ..algorithms.attribution import Attribution
 from ..algorithms.classify import Classify
 from ..algorithms.cluster_series import ClusterSeries
-from ..algorithms.demo_data import DemoData
 from ..algorithms.compare_sensors import CompareSensors
+from ..algorithms.demo_data import DemoData
 from ..algorithms.evaluate_explainers import EvaluateExplainers
 from ..algorithms.grad_slam import GradSlam
 from ..algorithms.segmentation_contributions import SegmentationContributions
@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ICON = str(ROOT / "resources" / "icons" / "explain.svg")
 ALGORITHMS = (
     SetupEngine, DemoData, TrainClassifier, TrainSceneClassifier, Classify, Attribution, EvaluateExplainers,
+    SegmentationContributions, TrainAutoencoder, ClusterSeries, GradSlam, CompareSensors,
+    Unmix,
 )  # fmt: skip
 
 
