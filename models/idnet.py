@@ -13,6 +13,11 @@ from .simplex import nearest_in_simplex
 _FLOOR = 1e-2
 _ROUNDS = 4
 _CHUNK_VALUES = 2**24
+_DARK = 0.02
+# The largest prior deviation of the nonlinear strengths: 1 is what one bounce of light in full makes.
+STRONGEST = 0.5
+
+State = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,12 +83,19 @@ class Decoder(nn.Module):
 class Mixing(nn.Module):
     """g: what a mixture is more than the sum of its parts; nothing for pure pixels.
 
-    `terms` are two of physics: bilinear, the sum over pairs of a_i a_j m_i m_j (Fan et al. 2009), and
-    post-nonlinear, how the variance of the endmembers about the mixture bends it. `rest` is a network.
+    Each pair of materials adds a_i a_j times two spectra: m_i m_j, of light that met both (bilinear; Fan et
+    al. 2009), and (m_i - m_j)^2 / (m_i + m_j), how a bent response to their mean looks (post-nonlinear).
+    The pixel's two strengths weigh them. `rest` is a network for what physics of pairs leaves.
     """
+
+    first: Tensor
+    second: Tensor
 
     def __init__(self, bands: int, materials: int) -> None:
         super().__init__()
+        pairs = torch.combinations(torch.arange(materials), 2)
+        for name, side in (("first", pairs[:, 0]), ("second", pairs[:, 1])):
+            self.register_buffer(name, nn.functional.one_hot(side, materials).double(), persistent=False)
         self.rest = nn.Sequential(
             nn.Linear(materials * (bands + 1), bands), nn.ReLU(),
             nn.Linear(bands, bands), nn.ReLU(),
@@ -92,43 +104,32 @@ class Mixing(nn.Module):
         nn.init.zeros_(self.rest[-1].weight)
         nn.init.zeros_(self.rest[-1].bias)
 
-    def terms(self, m: Tensor, a: Tensor) -> Tensor:
-        """Both terms (n, band, 2) for endmembers (n, material, band) and abundances (n, material)."""
-        mixed, squares, floor = self._sums(m, a)
-        own = (a.square()[:, None] @ m.square()).squeeze(1)
-        return torch.stack([(mixed.square() - own) / 2, (squares - mixed.square()) / floor], 2)
+    def spectra(self, means: Tensor) -> Tensor:
+        """Both spectra of each pair, (2, pair, band), of endmembers (material, band)."""
+        one, other = self.first.to(means) @ means, self.second.to(means) @ means
+        bent = (one - other).square() / (one + other).clamp_min(_DARK)
+        return torch.stack([one * other, bent])
 
-    def slopes(self, m: Tensor, a: Tensor, strength: Tensor) -> Tensor:
-        """Derivatives (n, band, material) of the terms, times their strength (n, 2), by the abundances."""
-        mixed, squares, floor = self._sums(m, a)
-        mixed, squares, floor = mixed[:, None], squares[:, None], floor[:, None]
-        bilinear = m * mixed - a[..., None] * m.square()
-        inside = (mixed == floor).to(m)
-        post = (m.square() - 2 * m * mixed) / floor - inside * m * (squares - mixed.square()) / floor.square()
-        both = strength[:, 0, None, None] * bilinear + strength[:, 1, None, None] * post
-        return both.transpose(1, 2)
+    def pairs(self, a: Tensor) -> Tensor:
+        """a_i a_j of each pair, (n, pair)."""
+        return (a @ self.first.to(a).T) * (a @ self.second.to(a).T)
 
     def network(self, m: Tensor, a: Tensor) -> Tensor:
-        """What the network adds (n, band)."""
+        """What the network adds (n, band) for endmembers (n, material, band)."""
         impure = 1 - a.square().sum(1, keepdim=True)
         return 0.1 * impure * self.rest(torch.cat([m.flatten(1), a], 1))
-
-    @staticmethod
-    def _sums(m: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mixed = (a[:, None] @ m).squeeze(1)
-        squares = (a[:, None] @ m.square()).squeeze(1)
-        return mixed, squares, mixed.clamp_min(0.02)
 
 
 class IdNet(nn.Module):
     """Endmembers `mu`, mixing `g`, and the inference's networks `h`, `n` and `v` with its unrolled stream.
 
     Pixels go in in the raster's values; `scale` brings them to about one. `gain` warms the nonlinear streams
-    up, from 0 to 1. Without `nonlinear` there are none; without `variability` the latent values stay zero.
+    up, from 0 to 1; `evidence` is that for them at the start of training (`nonlinear_evidence`). Without `nonlinear` there are none; without `variability` the latent values stay zero.
     """
 
     scale: Tensor
     gain: Tensor
+    evidence: Tensor
 
     def __init__(
         self, bands: int, materials: int, latent: int, nonlinear: bool = True, variability: bool = True
@@ -154,88 +155,110 @@ class IdNet(nn.Module):
         self.noise = nn.Parameter(torch.tensor(math.log(0.02)))
         self.roughness = nn.Parameter(torch.full((materials,), math.log(0.02)))
         self.certainty = nn.Parameter(torch.zeros(()))
-        self.strength_mean = nn.Parameter(torch.zeros(2))
-        self.strength_sd = nn.Parameter(torch.zeros(2))
+        self.strength = nn.Parameter(torch.full((2,), math.log(STRONGEST)))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("gain", torch.ones(()))
+        self.register_buffer("evidence", torch.zeros(()))
 
     def infer(self, y: Tensor) -> Posterior:
         """Posterior of pixels (n, band) in units of `scale`."""
-        z = y.new_zeros(len(y), self.materials, self.latent)
-        c = y.new_zeros(len(y), 2)
-        a = y.new_full((len(y), self.materials), 1 / self.materials)
-        gain = self.gain if self.nonlinear else torch.zeros_like(self.gain)
-        # Twice: with the mean endmembers, then with the pixel's own.
-        for _ in range(1 + self.variability):
-            a, z, _, _ = self._step(y, a, z, c, torch.zeros_like(gain))
-        linear = a
+        basis = self._basis()
+        gram, products = basis @ basis.T, y.double() @ basis.T
+        state = self._state(len(y), products)
+        with torch.no_grad():
+            for _ in range(self.variability):
+                state, _ = self._step(gram, products, state, linear=True)
+        state, precision = self._step(gram, products, state, linear=True)
+        linear = state[0]
         if self.nonlinear:
-            for _ in range(_ROUNDS):
-                a, z, c, _ = self._step(y, a, z, c, gain)
-        _, z, c, precision = self._step(y, a, z, c, gain)
-        return self._posterior(y, a, linear, z, c, precision, gain)
+            with torch.no_grad():
+                for _ in range(_ROUNDS - 1):
+                    state, _ = self._step(gram, products, state)
+            state, precision = self._step(gram, products, state)
+        return self._posterior(y, linear, state, precision)
+
+    def _basis(self) -> Tensor:
+        """Spectra (k, band) that a pixel is a sum of: endmembers, their directions, both of each pair."""
+        means = self.mu.mean.double()
+        directions = self.mu.directions.double().transpose(1, 2).flatten(0, 1)
+        return torch.cat([means, directions, self.g.spectra(means).flatten(0, 1)])
+
+    def _state(self, count: int, like: Tensor) -> State:
+        a = like.new_full((count, self.materials), 1 / self.materials)
+        return a, like.new_zeros(count, self.materials * self.latent), like.new_zeros(count, 2)
+
+    def _weights(self, state: State, gain: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (n, k) of the basis in the pixel, and their derivatives (n, k, unknown)."""
+        a, z, c = state
+        count, latent = len(a), self.latent
+        one, other = self.g.first, self.g.second
+        pairs = self.g.pairs(a) * gain
+        weights = [a, a.repeat_interleave(latent, 1) * z, (c[..., None] * pairs[:, None]).flatten(1)]
+        own = torch.eye(self.materials, dtype=a.dtype, device=a.device)
+        by_a = gain * ((a @ other.T)[..., None] * one + (a @ one.T)[..., None] * other)
+        blocks = [
+            own.expand(count, -1, -1),
+            own.repeat_interleave(latent, 0) * z[..., None],
+            (c[..., None, None] * by_a[:, None]).flatten(1, 2),
+        ]
+        by_z = torch.diag_embed(a.repeat_interleave(latent, 1))
+        by_c = (torch.eye(2, dtype=a.dtype, device=a.device)[:, None] * pairs[:, None, :, None]).flatten(1, 2)
+        rest = a.new_zeros
+        rows = [
+            torch.cat([blocks[0], rest(count, self.materials, z.shape[1] + 2)], 2),
+            torch.cat([blocks[1], by_z, rest(count, z.shape[1], 2)], 2),
+            torch.cat([blocks[2], rest(count, by_c.shape[1], z.shape[1]), by_c], 2),
+        ]
+        return torch.cat(weights, 1), torch.cat(rows, 1)
 
     def _step(
-        self, y: Tensor, a: Tensor, z: Tensor, c: Tensor, gain: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        self, gram: Tensor, products: Tensor, state: State, linear: bool = False
+    ) -> tuple[State, Tensor]:
         """One Gauss-Newton step of abundances, latent values and strengths together.
 
-        Returns them and the precision matrix of all three, (n, k, k).
+        Returns them and the precision of all (n, unknown, unknown).
         """
-        count, k = len(y), self.materials
-        m = self.mu(z)
-        base = torch.einsum("nk,nkb->nb", a, m)
-        terms = self.g.terms(m, a)
-        spectrum = base + gain * (torch.einsum("nbc,nc->nb", terms, c) + self.g.network(m, a))
-        by_a = m.transpose(1, 2) + gain * self.g.slopes(m, a, c)
-        by_z = torch.einsum("nk,kbh->nbkh", a, self.mu.directions).flatten(2)
-        jacobian = torch.cat([by_a, by_z, gain * terms], 2)
-        here = torch.cat([a, z.flatten(1), c], 1)
-        target = y - spectrum + (jacobian @ here[..., None]).squeeze(2)
-        noise = self.variance(a)
-        prior, centre = self._prior(gain)
-        jacobian, target = jacobian.double(), target.double()
-        normal = jacobian.transpose(1, 2) @ jacobian
-        right = (jacobian.transpose(1, 2) @ target[..., None]).squeeze(2)
-        weight = noise.double()
-        normal = normal + torch.diag_embed(weight[:, None] * prior)
-        right = right + weight[:, None] * prior * centre
-        inner = normal[:, k:, k:]
-        across = torch.linalg.solve(inner, torch.cat([normal[:, k:, :k], right[:, k:, None]], 2))
+        k, latent = self.materials, self.materials * self.latent
+        gain = (torch.zeros_like(self.gain) if linear else self.gain).double()
+        weights, slopes = self._weights(state, gain)
+        normal = slopes.mT @ gram @ slopes
+        right = ((products - weights @ gram)[:, None] @ slopes).squeeze(1)
+        right = right + (normal * torch.cat(state, 1)[:, None]).sum(2)
+        noise = self.variance(state[0])
+        prior = self._prior()
+        normal = normal + torch.diag_embed(noise[:, None] * prior)
+        across = torch.linalg.solve(normal[:, k:, k:], torch.cat([normal[:, k:, :k], right[:, k:, None]], 2))
         schur = normal[:, :k, :k] - normal[:, :k, k:] @ across[..., :k]
         reduced = right[:, :k] - (normal[:, :k, k:] @ across[..., k:]).squeeze(2)
-        new = nearest_in_simplex(schur, reduced)
-        others = across[..., k] - (across[..., :k] @ new[..., None]).squeeze(2)
-        new, others = new.to(y), others.to(y)
-        z = others[:, : k * self.latent].reshape(count, k, self.latent)
-        return new, z, others[:, k * self.latent :], normal / weight[:, None, None]
+        a = nearest_in_simplex(schur, reduced)
+        others = across[..., k] - (across[..., :k] * a[:, None]).sum(2)
+        return (a, others[:, :latent], others[:, latent:]), normal / noise[:, None, None]
 
     def variance(self, a: Tensor) -> Tensor:
         """Variance (n,) of a band about its mean: of the noise and, mixed, of the endmembers."""
-        return (2 * self.noise).exp() + (a.square() * (2 * self.roughness).exp()).sum(1)
+        return (2 * self.noise).exp() + (a.square() * (2 * self.roughness).to(a).exp()).sum(1)
 
-    def _prior(self, gain: Tensor) -> tuple[Tensor, Tensor]:
-        """Precisions and means of abundances, latent values and strengths, (k,)."""
+    def _prior(self) -> Tensor:
+        """Precisions of abundances, latent values and strengths, (unknown,)."""
         latent = self.materials * self.latent
-        start = gain.new_full((self.materials,), 1e-6)
-        own = gain.new_ones(latent) if self.variability else gain.new_full((latent,), 1e8)
-        prior = torch.cat([start, own, (-2 * self.strength_sd).exp()]).double()
-        centre = torch.cat([gain.new_zeros(self.materials + latent), self.strength_mean]).double()
-        return prior, centre
+        start = self.scale.new_full((self.materials,), 1e-6)
+        own = self.scale.new_full((latent,), 1.0 if self.variability else 1e8)
+        return torch.cat([start, own, (-2 * self.strength).exp()]).double()
 
-    def _posterior(
-        self, y: Tensor, a: Tensor, linear: Tensor, z: Tensor, c: Tensor, precision: Tensor, gain: Tensor
-    ) -> Posterior:
-        k, count = self.materials, len(y)
+    def _posterior(self, y: Tensor, linear: Tensor, state: State, precision: Tensor) -> Posterior:
+        k = self.materials
+        a, z, c = (value.to(y) for value in state)
+        linear = linear.to(y)
+        z = z.unflatten(1, (k, self.latent))
         features = self.front(y)
         if self.variability:
-            z = z + 0.1 * gain * self.n(features).reshape(z.shape)
+            z = z + 0.1 * self.gain * self.n(features).reshape(z.shape)
         log_sd = 0.1 * self.v(features).reshape(z.shape)
         deviations = precision.diagonal(dim1=1, dim2=2).rsqrt().to(y)
         latent_sd = deviations[:, k : k + k * self.latent].reshape(z.shape) * log_sd.exp()
         correction = a - linear
         if self.nonlinear:
-            correction = correction + 0.1 * gain * self.h(y)
+            correction = correction + 0.1 * self.gain * self.h(y)
         concentration = self._concentration(a, precision.detach()).to(y)
         alpha_linear = concentration * linear + _FLOOR
         alpha = (concentration * (linear + correction)).clamp_min(0) + _FLOOR
@@ -263,8 +286,9 @@ class IdNet(nn.Module):
         """Nonlinear part (n, band) for endmembers (n, material, band), abundances and strengths (n, 2)."""
         if not self.nonlinear:
             return torch.zeros_like(m[:, 0])
-        terms = torch.einsum("nbc,nc->nb", self.g.terms(m, a), c)
-        return self.gain * (terms + self.g.network(m, a))
+        spectra = self.g.spectra(self.mu.mean)
+        weights = c[..., None] * self.g.pairs(a)[:, None]
+        return self.gain * (weights.flatten(1) @ spectra.flatten(0, 1) + self.g.network(m, a))
 
     @torch.no_grad()
     def unmix(self, pixels: Tensor) -> Unmixed:

@@ -12,20 +12,34 @@ from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 
 from ..rasters.errors import InputError
+from .endmembers import noise_of
 from .fcls import fcls
-from .idnet import IdNet, Posterior
+from .idnet import STRONGEST, IdNet, Posterior
+
+
+# A material's variation is read from pixels with more than this of it, or from so many richest.
+_RICH = 0.95
+_RICH_PIXELS = 20
+# Nonlinear mixing is believed in from this share of what linear mixing leaves; else it is held to `WEAKEST`.
+_EVIDENCE = 0.2
+_EVIDENCE_PIXELS = 2000
+WEAKEST = 0.02
+# Pixels whose abundances' squares sum to less are mixed.
+_MIXED = 0.9
 
 
 @dataclass(frozen=True)
 class IdNetSettings:
     """How to train."""
 
-    epochs: int = 40
+    epochs: int = 20
     learning_rate: float = 1e-3
     batch_size: int = 256
     lam: float = 1.0
     beta: float = 10.0
     tau: float = 0.0
+    anchor: float = 1.0
+    strongest: float | None = None
     decay_h: float = 1.0
     decay_g: float = 1.0
     bundle_size: int = 20
@@ -73,6 +87,13 @@ def _fit(
     if len(pixels) > settings.most_pixels:
         pixels = pixels[np.sort(generator.choice(len(pixels), settings.most_pixels, replace=False))]
     start(network, pixels, bundles)
+    strongest = settings.strongest
+    if strongest is None:
+        network.evidence.fill_(nonlinear_evidence(network, pixels))
+        strongest = STRONGEST if network.evidence > _EVIDENCE else WEAKEST
+    with torch.no_grad():
+        network.strength.fill_(math.log(strongest))
+    anchors = network.mu.mean.detach().clone(), network.mu.directions.detach().clone()
     y = torch.from_numpy(np.asarray(pixels, np.float32)) / network.scale
     spectra = [torch.from_numpy(np.asarray(own, np.float32)) / network.scale for own in bundles]
     network.to(settings.device).train()
@@ -91,11 +112,14 @@ def _fit(
             objective = elbo.mean()
             if settings.self_training:
                 objective = objective + settings.lam * _supervised(network, spectra, settings, generator)
+                objective = objective - settings.anchor * _drift(network, anchors)
             loss = _penalty(network, batch, settings) - objective
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1e3)
             optimizer.step()
+            with torch.no_grad():
+                network.strength.clamp_(max=math.log(strongest))
             totals += len(rows) * np.array([float(v.detach().mean()) for v in (elbo, likelihood, error)])
             on_share((number - 1 + place / batches) / settings.epochs)
         schedule.step()
@@ -117,19 +141,14 @@ def start(network: IdNet, pixels: np.ndarray, bundles: Sequence[np.ndarray]) -> 
     scale = 1.0 if 0.05 <= high <= 2 else max(high, 1e-12)
     means = np.stack([np.mean(own, 0, dtype=np.float64) for own in bundles]) / scale
     found = np.asarray(pixels, np.float64) / scale
-    residual = found - fcls(found, means) @ means
-    plane = np.linalg.svd(means - means.mean(0), full_matrices=False)[2][: len(means) - 1]
+    abundances = fcls(found, means)
+    residual = found - abundances @ means
     directions = np.zeros((len(means), network.bands, network.latent))
     rough = np.zeros(len(means))
-    for material, own in enumerate(bundles):
-        # What lies in the plane of the simplex can't be told from mixing.
-        inside = np.asarray(own, np.float64) / scale - means[material]
-        inside = inside - inside @ plane.T @ plane
-        _, sizes, vectors = np.linalg.svd(inside, full_matrices=False)
-        count = min(network.latent, len(sizes))
-        sizes = sizes / math.sqrt(max(1, len(own) - 1))
-        directions[material, :, :count] = vectors[:count].T * sizes[:count]
-        rough[material] = math.sqrt((sizes[count:] ** 2).sum() / network.bands)
+    for material in range(len(means)):
+        directions[material], rough[material] = _variation(
+            abundances[:, material], residual, means, material, network.latent
+        )
     error = max(1e-4, float(np.sqrt(np.median((residual**2).mean(1)))))
     with torch.no_grad():
         network.scale.fill_(scale)
@@ -139,6 +158,60 @@ def start(network: IdNet, pixels: np.ndarray, bundles: Sequence[np.ndarray]) -> 
         network.roughness.copy_(torch.from_numpy(np.log(np.clip(rough, 1e-4, error))))
 
 
+def _variation(
+    abundance: np.ndarray, residual: np.ndarray, means: np.ndarray, material: int, latent: int
+) -> tuple[np.ndarray, float]:
+    """Directions (band, latent) of a material's variation, and what they leave, as pixels rich in it show.
+
+    Nonlinear mixing shows in mixed pixels only. Variation within the simplex can't be told from mixing, so
+    it is left out, unless what is outside is the material's brightness.
+    """
+    own = np.argsort(-abundance)
+    own = own[: max(_RICH_PIXELS, int((abundance > _RICH).sum()))]
+    basis = np.linalg.svd(means - means.mean(0), full_matrices=False)[2][: len(means) - 1]
+    outside = residual[own] / abundance[own, None].clip(0.3)
+    outside = outside - outside @ basis.T @ basis
+    _, sizes, vectors = np.linalg.svd(outside, full_matrices=False)
+    sizes = sizes / math.sqrt(max(1, len(own) - 1))
+    count = min(latent, len(sizes))
+    directions = np.zeros((means.shape[1], latent))
+    directions[:, :count] = vectors[:count].T * sizes[:count]
+    bright = means[material] - means[material] @ basis.T @ basis
+    length = np.linalg.norm(bright)
+    cosine = vectors[0] @ bright / max(length, 1e-12)
+    if BRIGHT and abs(cosine) > 0.9 and sizes[0] < 0.3 * length:
+        directions[:, 0] = means[material] * sizes[0] / length * np.sign(cosine)
+    return directions, math.sqrt((sizes[count:] ** 2).sum() / means.shape[1])
+
+
+BRIGHT = True
+
+
+@torch.no_grad()
+def nonlinear_evidence(network: IdNet, pixels: np.ndarray) -> float:
+    """How much of what linear mixing leaves of mixed pixels, beyond the noise, nonlinear mixing explains.
+
+    Up to 1; below 0 where it explains less than two free numbers would of noise. Of a `network` that has
+    started, so no truth and no training is needed.
+    """
+    if not network.nonlinear:
+        return 0.0
+    rows = np.random.default_rng(0).permutation(len(pixels))[:_EVIDENCE_PIXELS]
+    y = torch.from_numpy(np.asarray(pixels[np.sort(rows)], np.float32))
+    kept = network.strength.clone()
+    errors = []
+    for strength in (1e-4, STRONGEST / 2):
+        network.strength.fill_(math.log(strength))
+        found = network.unmix(y)
+        mixed = found.abundances.square().sum(1) < _MIXED if not errors else mixed
+        errors.append(float(((found.reconstruction - y) / network.scale).square()[mixed].mean()))
+    network.strength.copy_(kept)
+    linear, nonlinear = errors
+    noise = min(nonlinear, (noise_of(pixels) / float(network.scale)) ** 2)
+    free = 1 + 2 / max(1, network.bands - network.materials * (1 + network.latent))
+    return (linear - free * nonlinear) / max(linear - noise, 1e-12) if mixed.any() else 0.0
+
+
 def elbo_terms(network: IdNet, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """ELBO (n,), its log-likelihood (n,) and the mean squared error (n,) of scaled pixels; one sample."""
     found = network.infer(y)
@@ -146,7 +219,7 @@ def elbo_terms(network: IdNet, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     z = found.latent + found.latent_sd * torch.randn_like(found.latent)
     c = found.strength + found.strength_sd * torch.randn_like(found.strength)
     m = network.mu(z)
-    mixed = (a[:, None] @ m).squeeze(1) + network.mix(m, a, c)
+    mixed = (a[..., None] * m).sum(1) + network.mix(m, a, c)
     squares = (y - mixed.relu()).square()
     variance = network.variance(a)
     likelihood = -0.5 * (squares.sum(1) / variance + network.bands * (2 * math.pi * variance).log())
@@ -154,9 +227,7 @@ def elbo_terms(network: IdNet, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if network.variability:
         elbo = elbo - _gaussian_divergence(found.latent, found.latent_sd, 0.0, 1.0).sum((1, 2))
     if network.nonlinear:
-        own = _gaussian_divergence(
-            found.strength, found.strength_sd, network.strength_mean, network.strength_sd.exp()
-        )
+        own = _gaussian_divergence(found.strength, found.strength_sd, 0.0, network.strength.exp())
         elbo = elbo - own.sum(1)
     return elbo, likelihood, squares.mean(1)
 
@@ -205,6 +276,13 @@ def _supervised(
     )
 
 
+def _drift(network: IdNet, anchors: tuple[Tensor, Tensor]) -> Tensor:
+    """How far endmembers and directions are from where they began, in nats: as if all pixels were labelled."""
+    variance = (2 * network.noise.detach()).exp()
+    off = (network.mu.mean - anchors[0]).square().sum() + (network.mu.directions - anchors[1]).square().sum()
+    return off / (2 * variance)
+
+
 def _penalty(network: IdNet, batch: Tensor, settings: IdNetSettings) -> Tensor:
     total = batch.new_zeros(())
     if network.nonlinear:
@@ -214,7 +292,7 @@ def _penalty(network: IdNet, batch: Tensor, settings: IdNetSettings) -> Tensor:
 
 
 def _groups(network: IdNet, settings: IdNetSettings) -> list[dict]:
-    fast = [network.noise, network.roughness, network.certainty, network.strength_mean, network.strength_sd]
+    fast = [network.noise, network.roughness, network.certainty, network.strength]
     known = {id(p) for p in fast}
     rest = [p for p in network.parameters() if id(p) not in known]
     rate = settings.learning_rate

@@ -15,7 +15,7 @@ def nearest_in_simplex(gram: Tensor, products: Tensor) -> Tensor:
     Block principal pivoting as in `fcls`, but one system a pixel. Gradients pass through the system of the
     support that was found. Where pivoting doesn't end, which rounding can do, the last answer is clipped.
     """
-    count, materials = products.shape
+    materials = products.shape[1]
     energy = gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp_min(1e-30)
     gram = gram / energy + _RIDGE * torch.eye(materials, dtype=gram.dtype, device=gram.device)
     products = products / energy[:, 0]
@@ -61,4 +61,4 @@ def _on_support(gram: Tensor, products: Tensor, support: Tensor) -> tuple[Tensor
     right = torch.cat([products * inside, torch.ones_like(products[:, :1])], 1)
     solved = torch.linalg.solve(system, right)
     values = solved[:, :-1] * inside
-    return values, (gram @ values[..., None]).squeeze(2) - products + solved[:, -1:]
+    return values, (gram * values[:, None]).sum(2) - products + solved[:, -1:]
