@@ -72,11 +72,18 @@ class Match:
         return "atmospheric" if self.atmospheric else "unnamed"
 
 
-def match(wavelength_nm: float, table: Sequence[NamedFeature]) -> Match:
-    """Return what an absorption or a peak at a wavelength may stand for by the table."""
+def match(wavelength_nm: float, table: Sequence[NamedFeature], tolerance_nm: float = 0.0) -> Match:
+    """Return what an absorption or a peak at a wavelength may stand for by the table.
+
+    Centres no farther than the tolerance, which the wavelength is known to, are equally near.
+    """
     inside = [feature for feature in table if feature.covers(wavelength_nm)]
     named = [feature for feature in inside if feature.kind not in (ATMOSPHERE, EDGE)]
-    named.sort(key=lambda feature: (feature.distance(wavelength_nm), feature.uncertainty, feature.name))
+    named.sort(
+        key=lambda feature: (
+            max(feature.distance(wavelength_nm) - tolerance_nm, 0.0), feature.uncertainty, feature.name,
+        )
+    )  # fmt: skip
     return Match(tuple(named), any(feature.kind == ATMOSPHERE for feature in inside))
 
 

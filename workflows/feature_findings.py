@@ -21,6 +21,8 @@ from ..rasters.absorption import Absorption, absorptions, continuum_removed
 from ..rasters.absorption_table import Match, NamedFeature, match
 from ..rasters.continuum import ATMOSPHERE_NM, inside, untrusted, upper_hull
 
+# A parabola through three bands tells a centre to about this part of the distance between them.
+_CENTRE_OF_BAND = 0.1
 # At this rate of false discoveries a feature counts as one that the network follows.
 SIGNIFICANT = 0.05
 USED, UNUSED, SPURIOUS = "used and present", "present, not used", "used, not present (spurious)"
@@ -129,7 +131,7 @@ class Finder:
         scores = self._scores(scored, sets)
         return [
             Finding(
-                each.centre_nm, each, None, named := match(each.centre_nm, self.table), bands,
+                each.centre_nm, each, None, named := self._named(each.centre_nm), bands,
                 self._local_depth(mean, named, each.centre_nm), score,
                 USED if score.q is not None and score.q <= SIGNIFICANT else UNUSED,
                 self._flag(each.centre_nm, named),
@@ -146,7 +148,7 @@ class Finder:
             peak for peak in peaks(scored.profile, self.at, self.ranges, self.fwhm_nm)
             if not any(each.ends_nm[0] <= peak.wavelength_nm <= each.ends_nm[1] for each in found)
         ]  # fmt: skip
-        matches = [match(peak.wavelength_nm, self.table) for peak in lone]
+        matches = [self._named(peak.wavelength_nm) for peak in lone]
         # Two peaks in the window of one feature are one finding, that of the higher.
         first = {named.name: number for number, named in reversed(list(enumerate(matches)))}
         kept = [n for n, named in enumerate(matches) if not named.candidates or first[named.name] == n]
@@ -173,6 +175,11 @@ class Finder:
                 )
             )  # fmt: skip
         return features
+
+    def _named(self, wavelength_nm: float) -> Match:
+        """Return what a wavelength may stand for."""
+        steps = np.sort(np.abs(self.at[self._usable] - wavelength_nm))[:2].sum()
+        return match(wavelength_nm, self.table, _CENTRE_OF_BAND * float(steps))
 
     def _scores(self, scored: Scored, sets: np.ndarray) -> list[Score]:
         return feature_scores(
