@@ -114,8 +114,8 @@ class CompareSensors(LabelledAlgorithm):
         return [
             choice("RESAMPLING", tr("Resampling"), ("nearest", "average"), Job.resampling,
                    tr("How a raster is laid on another grid: 'nearest' takes its pixel that holds the "
-                      "centre, so that coarse pixels are repeated; 'average' the mean of its pixels by shared "
-                      "area."),
+                      "centre, so that coarse pixels are repeated; 'average' the mean of its pixels by "
+                      "shared area."),
                    True),
             choice("GRID", tr("Grid"), ("finest", "coarsest", "first"), Job.grid,
                    tr("The raster whose grid all are laid on: that of the smallest pixels, of the largest, "
