@@ -18,7 +18,7 @@ MENU = "Explanation Layers"
 # The steps of an analyst, in their order.
 _ENTRIES = (
     "trainclassifier", "trainsceneclassifier", "classify", "attribution", "evaluateexplainers",
-    "segmentationcontributions", "trainautoencoder", "clusterseries", "gradslam",
+    "segmentationcontributions", "absorptionfeatures", "trainautoencoder", "clusterseries", "gradslam",
     "comparesensors", "unmix", "setupengine",
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
 from ..algorithms import _settings
+from ..algorithms.absorption_features import AbsorptionFeatures
 from ..algorithms.attribution import Attribution
 from ..algorithms.classify import Classify
 from ..algorithms.cluster_series import ClusterSeries
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ICON = str(ROOT / "resources" / "icons" / "explain.svg")
 ALGORITHMS = (
     SetupEngine, DemoData, TrainClassifier, TrainSceneClassifier, Classify, Attribution, EvaluateExplainers,
-    SegmentationContributions, TrainAutoencoder, ClusterSeries, GradSlam, CompareSensors,
+    SegmentationContributions, AbsorptionFeatures, TrainAutoencoder, ClusterSeries, GradSlam, CompareSensors,
     Unmix,
 )  # fmt: skip
 

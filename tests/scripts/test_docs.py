@@ -17,6 +17,7 @@ PAGES = (
     *("README.md", "docs/tutorial.md", "docs/how-to.md", "docs/reference.md", "docs/methods.md"),
     *(
         "docs/planted-evidence.md",
+        "docs/absorption.md",
         "docs/scene-explainers.md",
         "docs/segmentation.md",
         "docs/series.md",
