@@ -9,12 +9,13 @@ import pytest
 from rasterio.windows import Window
 
 from explanation_layers.benchmarks.planted_evidence import Site, randomised
-from explanation_layers.engine.jobs import AttributionJob
+from explanation_layers.engine.jobs import AbsorptionFeaturesJob, AttributionJob
 from explanation_layers.explainers.feature_scores import peaks, set_scores
 from explanation_layers.rasters.absorption import absorptions
 from explanation_layers.rasters.absorption_table import load_table, match
 from explanation_layers.rasters.continuum import ranges_of, upper_hull
 from explanation_layers.rasters.scene import open_scene
+from explanation_layers.workflows.absorption_features import find_features
 from explanation_layers.workflows.attribution import explain
 from explanation_layers.workflows.context import Context
 
@@ -109,3 +110,52 @@ def test_with_random_weights_nothing_stands_out(site: Site, model: str, tmp_path
         fresh = randomised(model, tmp_path / "random.safetensors", seed)
         found.append(np.mean(list(site.areas(fresh, "integrated_gradients", 10).values())))
     assert 0.35 <= np.mean(found) <= 0.65
+
+
+def features(site: Site, model: str, side: int, **options: object) -> tuple[dict, list[dict], list[dict]]:
+    """What `absorptionfeatures` finds in the middle of the scene: result, features and overlaps."""
+    job = AbsorptionFeaturesJob(
+        scene=site.scene, model=model, explainer="deeplift", extent=site.middle(side), **options
+    )  # fmt: skip
+    result = find_features(job, Context("features", lambda message: None))
+    tables = []
+    for table in result["tables"].values():
+        names = [column["name"] for column in table["columns"]]
+        tables.append([dict(zip(names, row, strict=True)) for row in table["rows"]])
+    return result, *tables
+
+
+@pytest.mark.parametrize("baseline", ["continuum", "mean"])
+def test_features_that_are_used_are_the_planted_ones(site: Site, model: str, baseline: str) -> None:
+    """In at least nine of ten classes, and the decoy that all share is present and not used."""
+    _, rows, overlaps = features(site, model, 48, baseline=baseline)
+    table, right = load_table(), 0
+    for entry in site.truth["classes"]:
+        own = [row for row in rows if row["class"] == entry["name"]]
+        planted = {match(feature["centre_nm"], table).name for feature in entry["features"]}
+        used = {row["feature"] for row in own if row["verdict"] == "used and present"}
+        right += used == planted
+        (decoy,) = [
+            row for row in own if abs(row["wavelength_nm"] - 1455) < 15 and row["kind"] == "absorption"
+        ]
+        assert decoy["verdict"] == "present, not used"
+        shares = [row["share"] for row in own if row["feature"] in planted and row["kind"] == "absorption"]
+        assert decoy["share"] < 0.2 * min(shares)
+    assert right >= 0.9 * len(site.truth["classes"])
+    assert all(row["p"] <= 0.05 and row["share"] > 2 * row["expected_share"] for row in overlaps)
+    assert [row["spurious"] for row in overlaps] == [0] * len(overlaps)
+
+
+def test_with_random_weights_no_feature_counts_as_used(site: Site, model: str, tmp_path: Path) -> None:
+    p, used, shares = [], 0, []
+    for seed in range(INITIALISATIONS):
+        fresh = randomised(model, tmp_path / "random.safetensors", seed)
+        result, _, overlaps = features(site, fresh, 24, shifts=300, seed=seed)
+        p += [row["p"] for row in overlaps]
+        used += result["numbers"]["USED_FEATURES"]
+        shares += [row["share"] / row["expected_share"] for row in overlaps]
+    print(
+        f"random weights: {used} used, p {np.round(sorted(p), 3)}, share over expected {np.mean(shares):.2f}"
+    )
+    assert np.median(p) > 0.05 and np.mean(np.array(p) <= 0.05) <= 0.2
+    assert used <= 0.2 * len(p) and 0.7 < np.mean(shares) < 1.3
