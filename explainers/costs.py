@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..models.files import Network
 from ..models.networks import PatchNetwork
 from ..models.segmentation_networks import SegmentationNetwork
+from ..models.unmixers import AbundanceNetwork
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -48,8 +49,11 @@ def body_operations(network: PatchNetwork, side: int) -> int:
 def layer_bytes(network: Network, side: int) -> int:
     """Return the bytes of all layers' outputs for a square output map (of a scene network: for one chip).
 
-    Of a segmentation network: for the smallest map of at least that side that it can make.
+    Of a segmentation network: for the smallest map of at least that side that it can make. Of an unmixing
+    model, which has no chain of layers, by its own estimate.
     """
+    if isinstance(network, AbundanceNetwork):
+        return side * side * network.bytes_per_pixel
     skeleton = deepcopy(network).to("meta", torch.float32)
     if isinstance(network, SegmentationNetwork):
         width, bands = -(-side // network.alignment) * network.alignment, network.prepared_bands

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ..models.files import Network
 from ..models.scene_networks import SceneNetwork
 from ..models.segmentation_networks import SegmentationNetwork
+from ..models.unmixers import AbundanceNetwork
 from ..rasters.errors import InputError
+from .abundance_gradients import AbundanceGradients
 from .base import Explainer, Options
 from .chip_gradients import ChipIntegratedGradients
 from .chip_occlusion import ChipBandAblation, ChipOcclusion
@@ -40,6 +42,16 @@ PIXEL_EXPLAINERS: dict[str, type[Explainer]] = {
     "band_shapley": BandShapley,
     "secant_contributions": SecantContributions,
     "tangent_contributions": TangentContributions,
+}
+# Methods for unmixing models, which ask for outputs and gradients alone.
+ABUNDANCE_EXPLAINERS: dict[str, type[Explainer]] = {
+    "saliency": Saliency,
+    "input_x_gradient": InputXGradient,
+    "integrated_gradients": AbundanceGradients,
+    "gradient_shap": GradientShap,
+    "occlusion": Occlusion,
+    "band_ablation": BandAblation,
+    "band_shapley": BandShapley,
 }
 # Methods for scene classifiers: the first eight are those of Su et al. 2022.
 CHIP_EXPLAINERS: dict[str, type[Explainer]] = {
@@ -87,6 +99,8 @@ def _served(network: Network, single: bool) -> tuple[str, dict[str, type[Explain
         return "scene classifier", CHIP_EXPLAINERS
     if isinstance(network, SegmentationNetwork):
         return "segmentation network", SINGLE_PIXEL_EXPLAINERS if single else SEGMENTATION_EXPLAINERS
+    if isinstance(network, AbundanceNetwork):
+        return "model of unmixing", ABUNDANCE_EXPLAINERS
     return "pixel or patch classifier", PIXEL_EXPLAINERS
 
 

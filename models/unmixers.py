@@ -18,6 +18,8 @@ from .networks import BandScaling, PatchNetwork
 from .simplex import nearest_in_simplex
 
 FCLS, IDNET = "fcls", "idnet"
+# The columns of the least squares that an ID-Net solves some times over, float64, and what comes of them.
+_BYTES = 200
 
 
 class Fcls(nn.Module):
@@ -76,6 +78,12 @@ class AbundanceNetwork(PatchNetwork):
         super().__init__(
             unmixer.bands, unmixer.materials, 1, "none", front, nn.Sequential(method, RowsAsPixels())
         )
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """About what a gradient of the abundances keeps in memory for a pixel."""
+        latent = getattr(self.unmixer, "latent", 0)
+        return _BYTES * self.bands * (self.classes * (1 + latent) + 2)
 
     @property
     def unmixer(self) -> Fcls | IdNet:

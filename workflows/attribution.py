@@ -11,7 +11,7 @@ from ..engine.jobs import AttributionJob
 from ..explainers.dense import Dense
 from ..explainers.registry import check_serves, make_explainer
 from ..explainers.two_legs import TwoLegs
-from ..models.card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION
+from ..models.card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION, UNMIXING
 from ..models.files import Model, load_model
 from ..rasters.errors import InputError
 from ..rasters.labels import window_of_features
@@ -48,7 +48,7 @@ def explain(job: AttributionJob, context: Context) -> dict:
         )
     if job.series:
         return _explain_pixels(job, context, *open_series_pair(job.series, job.model, context))
-    tasks = (PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION)
+    tasks = (PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION, UNMIXING)
     if not job.scene:
         model = load_model(job.model, *tasks)
         if model.card.task != SCENE_CLASSIFICATION:
