@@ -76,7 +76,8 @@ def test_features_are_found_for_real(run, tmp_path):
     assert "Chlorophyll red" in named["chlorophyll"] and "Leaf water 975" in named["leaf water"]
     with open(paths["OVERLAP"], encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == 6
-    band = gdal.Open(paths["DOMINANT"]).GetRasterBand(1)
+    dominant = gdal.Open(paths["DOMINANT"])
+    band = dominant.GetRasterBand(1)
     assert band.GetColorTable() is not None and "Chlorophyll red" in band.GetCategoryNames()
     assert Path(paths["DOMINANT"]).with_suffix(".qml").exists()
     record = json.loads(Path(paths["PLOT"]).with_suffix(".json").read_text(encoding="utf-8"))

@@ -19,7 +19,12 @@ import rasterio
 import torch
 
 from explanation_layers.engine.client import Engine
-from explanation_layers.engine.jobs import AttributionJob, ClassifyJob, TrainClassifierJob
+from explanation_layers.engine.jobs import (
+    AbsorptionFeaturesJob,
+    AttributionJob,
+    ClassifyJob,
+    TrainClassifierJob,
+)
 from explanation_layers.models.card import PIXEL_CLASSIFICATION
 from explanation_layers.models.files import load_model
 from explanation_layers.rasters.scene import open_scene
@@ -254,3 +259,26 @@ def test_a_unet_trained_on_the_makers_tiles_comes_near_theirs_on_the_test_tiles(
         mapped, labels = mapped.read(1), labels.read(1)
     hits = (mapped == labels)[labels > 0].mean()
     assert hits == pytest.approx(result["numbers"]["OVERALL_ACCURACY"], abs=0.005)
+
+
+@pytest.mark.slow
+def test_trees_have_chlorophyll_and_leaf_water_by_name(engine, potsdam, by_raster, tmp_path):
+    job = AbsorptionFeaturesJob(
+        scene=potsdam.scene, model=by_raster["files"]["model"], class_raster=potsdam.label_raster,
+        explainer="deeplift", plot=str(tmp_path / "plot.png"), dominant=str(tmp_path / "dominant.tif"),
+    )  # fmt: skip
+    result = engine.run(job)
+    print(result["numbers"], result["warnings"], result["record"]["seconds"])
+    names = [column["name"] for column in result["tables"]["FEATURES"]["columns"]]
+    rows = [dict(zip(names, row, strict=True)) for row in result["tables"]["FEATURES"]["rows"]]
+    trees = [row for row in rows if row["class"] == "class 4" and row["kind"] == "absorption"]
+    for row in trees:
+        print({name: row[name] for name in ("wavelength_nm", "feature", "depth", "share", "q", "verdict")})
+    for feature, low, high, depth in (
+        ("Chlorophyll red", 670, 685, 0.5), ("Leaf water 975", 955, 985, 0.05),
+        ("Leaf water 1180", 1155, 1190, 0.05),
+    ):  # fmt: skip
+        own = [row for row in trees if feature in row["candidates"] and low < row["wavelength_nm"] < high]
+        assert own and max(row["depth"] for row in own) > depth
+    assert result["numbers"]["PIXELS"] == 5672
+    assert result["numbers"]["ATMOSPHERE_SHARE"] < 0.05
