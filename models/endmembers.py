@@ -19,6 +19,9 @@ _DARK = 0.05
 _BEYOND = 3e-3
 # In noise: how far pixels of a bundle may be from its centre, and inside pixels outside of the simplex.
 _BUNDLE_RADIUS = 2.0
+# Of the noise's variance: what is noise; and how many such pixels tell more than the core.
+_ALIKE = 1.25
+_FEWEST_ALIKE = 10
 _OUTSIDE = 4.0
 # And by how much of an abundance, which weak nonlinearity makes too.
 _OUTSIDE_ABUNDANCE = 0.1
@@ -86,28 +89,53 @@ class Purity:
     beyond: float
 
 
-def bundles(pixels: np.ndarray, endmembers: np.ndarray, size: int = 200) -> list[np.ndarray]:
-    """Rows of the pixels that noise alone can tell from each endmember, nearest first; one array a material.
+def bundles(pixels: np.ndarray, endmembers: np.ndarray, size: int = 100) -> list[np.ndarray]:
+    """Rows of the pixels that noise and brightness tell from each endmember, and nothing else.
 
-    A vertex is an extreme of the noise; the mean of its bundle is not. In the leading dimensions of the
-    simplex, the pixels within twice the noise of the endmember are taken, and then those about their mean.
-    Where noise is low or spectra of a material vary, a bundle may be a single pixel: the nearest one. At
-    most `size` of each.
+    A vertex is an extreme of the noise and of its material's brightness; the mean of its bundle is not.
+    One array a material, nearest first, at most `size` long; a single pixel where noise is low and spectra
+    vary in shape. See `_core` and `_alike`.
     """
     pixels, endmembers = np.asarray(pixels, np.float64), np.asarray(endmembers, np.float64)
     middle = pixels.mean(0)
     directions = _directions(pixels - middle, max(1, len(endmembers) - 1))
     flat, centres = (pixels - middle) @ directions, (endmembers - middle) @ directions
-    radius = _BUNDLE_RADIUS**2 * _hysime(pixels)[1] * flat.shape[1]
+    variance = _hysime(pixels)[1]
     found = []
     for centre in centres:
-        for _ in range(2):
-            squares = ((flat - centre) ** 2).sum(1)
-            order = squares.argsort(kind="stable")
-            own = order[: max(1, int((squares <= radius).sum()))]
-            centre = flat[own].mean(0)
-        found.append(own[:size])
+        core = _core(flat, centre, _BUNDLE_RADIUS**2 * variance * flat.shape[1])
+        alike = _alike(pixels, core, variance, size)
+        found.append(alike if len(alike) >= _FEWEST_ALIKE else core[:size])
     return found
+
+
+def _core(flat: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
+    """Rows within a squared `radius` of `centre`, and then of their mean, nearest first; one at least."""
+    for _ in range(2):
+        squares = ((flat - centre) ** 2).sum(1)
+        order = squares.argsort(kind="stable")
+        rows = order[: max(1, int((squares <= radius).sum()))]
+        centre = flat[rows].mean(0)
+    return rows
+
+
+def _alike(pixels: np.ndarray, core: np.ndarray, variance: float, size: int) -> np.ndarray:
+    """Rows of the pixels, of the `size` nearest in angle to the core's mean, that are it but for brightness.
+
+    Twice: then those nearest to their mean. What differs must be noise: of the pixel and of the mean.
+    """
+    rows = core
+    for _ in range(2):
+        mean = pixels[rows].mean(0)
+        length = max(np.linalg.norm(mean), 1e-12)
+        along = pixels @ mean / length
+        squares = ((pixels**2).sum(1) - along**2).clip(0)
+        angles = squares / np.maximum(along, 1e-12) ** 2
+        order = angles.argsort(kind="stable")[:size]
+        most = _ALIKE * variance * pixels.shape[1] * (1 + 1 / len(rows))
+        chosen = order[squares[order] <= most]
+        rows = chosen if len(chosen) else rows[:1]
+    return rows
 
 
 def angle_bundles(pixels: np.ndarray, endmembers: np.ndarray, size: int = 100) -> list[np.ndarray]:
