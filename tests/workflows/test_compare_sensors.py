@@ -145,7 +145,7 @@ def test_changes_are_claimed_beyond_the_floor_alone(compared) -> None:
     assert len(rows) == 8 * 2 * 4
     for row in rows:
         assert (row.pairs, row.floor_pairs) == (4, 2) and row.network == row.sensor
-        beyond = row.value > row.floor if row.metric == "wasserstein_nm" else row.value < row.floor
+        beyond = row.low > row.floor if row.metric == "wasserstein_nm" else row.high < row.floor
         assert row.changed == ("yes" if beyond else "no")
         assert (row.gained is None) == (row.lost is None) == (not beyond)
         assert (row.chance is not None) == (row.metric == "jaccard")

@@ -1,4 +1,4 @@
-"""comparesensors on MUUFL Gulfport: 64 bands of a spectrometer, and LiDAR height profiles of the same pixels."""
+"""comparesensors on MUUFL Gulfport: 64 bands of a spectrometer, and LiDAR profiles of the same pixels."""
 
 from __future__ import annotations
 
