@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from .absorption_jobs import AbsorptionFeaturesJob
 from .job_base import Job, SeriesSource, TargetedJob
+from .review_jobs import ExplainPixelsJob, MisclassificationsJob
 from .sensor_jobs import CompareSensorsJob
 from .series_jobs import ClusterSeriesJob, GradSlamJob, TrainAutoencoderJob
 from .unmix_jobs import UnmixJob
@@ -19,8 +20,10 @@ __all__ = [
     "AbsorptionFeaturesJob",
     "ClusterSeriesJob",
     "CompareSensorsJob",
+    "ExplainPixelsJob",
     "GradSlamJob",
     "Job",
+    "MisclassificationsJob",
     "SeriesSource",
     "TargetedJob",
     "TrainAutoencoderJob",
@@ -305,7 +308,8 @@ JOBS: dict[str, type[Job]] = {
     for job in (
         ProbeJob, DemoDataJob, TrainClassifierJob, TrainSceneClassifierJob, ClassifyJob, AttributionJob,
         EvaluateExplainersJob, SegmentationContributionsJob, TrainAutoencoderJob, ClusterSeriesJob,
-        GradSlamJob, AbsorptionFeaturesJob, CompareSensorsJob, UnmixJob,
+        GradSlamJob, AbsorptionFeaturesJob, CompareSensorsJob, UnmixJob, MisclassificationsJob,
+        ExplainPixelsJob,
     )
 }  # fmt: skip
 

@@ -42,8 +42,12 @@ REGISTRY = {
     "absorption_features": ".absorption_features:find_features",
     "unmix": ".unmix:unmix",
     "compare_sensors": ".compare_sensors:compare",
+    "misclassifications": ".misclassifications:find_errors",
+    "explain_pixels": ".explain_pixels:explain_pixels",
 }
 REQUIREMENTS = ("torch", "captum", "numpy", "rasterio", "sklearn", "safetensors", "jinja2", "monai")
+# Jobs that leave no network behind, and would have the next one wait for a collection of 0.3 s.
+_SHORT = ("probe", "explain_pixels")
 LAST_MOMENT = 1.0  # seconds that a running job gets to clean up when QGIS has gone
 
 
@@ -119,7 +123,8 @@ class Server:
             self._do(job, context)
             del self._contexts[context.job_id]
             # Networks refer to themselves: all their weights would wait for a rare full collection.
-            gc.collect()
+            if job.KIND not in _SHORT:
+                gc.collect()
 
     def _do(self, job: Job, context: Context) -> None:
         try:
