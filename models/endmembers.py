@@ -81,8 +81,8 @@ class Purity:
     noise and bundle along that way: below about 3, the others explain it. `beyond` is the share of the
     scene's pixels that lie outside of the simplex, nearest to this vertex, by more than noise and a tenth of
     an abundance. Above `MIXED` for all bundles together they aren't pure, or their spectra vary by as much:
-    0.38 to 0.64 were seen in scenes without pixels purer than 0.8, up to 0.12 in bilinear ones with pure pixels.
-    A simplex that is smaller but of the same shape can't be told from a pure one.
+    0.38 to 0.64 were seen in scenes without pixels purer than 0.8, up to 0.12 in bilinear ones with pure
+    pixels. A simplex that is smaller but of the same shape can't be told from a pure one.
     """
 
     apart: float
@@ -139,7 +139,7 @@ def _alike(pixels: np.ndarray, core: np.ndarray, variance: float, size: int) -> 
 
 
 def angle_bundles(pixels: np.ndarray, endmembers: np.ndarray, size: int = 100) -> list[np.ndarray]:
-    """Rows of the `size` pixels nearest to each endmember in spectral angle, as ID-Net's authors take them."""
+    """Rows of the `size` pixels nearest to each endmember in spectral angle, as ID-Net's authors do."""
     cosines = _unit(np.asarray(pixels, np.float64)) @ _unit(np.asarray(endmembers, np.float64)).T
     return [order[:size] for order in (-cosines.T).argsort(axis=1, kind="stable")]
 

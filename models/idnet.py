@@ -1,130 +1,50 @@
-"""ID-Net: unmixing whose parts mean something, after Borsoi, Imbiriba & Erdogmus 2023, arXiv:2310.02340."""
+"""ID-Net: unmixing whose parts mean something, after Borsoi, Imbiriba & Erdogmus 2023, arXiv:2310.02340.
+
+A pixel's endmembers are m_k = mu_k(z_k) with latent z_k ~ N(0, I), its spectrum relu(M a + g) plus noise, and
+its abundances a ~ Dir(1). Inference goes q(z | y) q(a | M, y), the latter a Dirichlet of two streams.
+
+What differs from the authors' program, and why. The unrolled stream is steps of Gauss and Newton on the
+model itself, each with an exact projection on the simplex; theirs, ten steps of LISTA, ends near NNLS over
+its sum, which takes shade for nothing. The nonlinear stream of the inference goes on with these steps for
+the nonlinear model, and a network corrects it; that of the mixing has two spectra of physics for each pair, of
+strengths that a pixel has for itself, and a network beside them. Both networks begin at nothing. `mu_k` is
+affine, since a handful of pure pixels shows no more; m_k's noise is summed in closed form, not drawn.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
 
+from .idnet_parts import Decoder, Mixing, Posterior, Unmixed
 from .simplex import nearest_in_simplex
 
+# The Dirichlet's concentrations are not smaller: samples of it would be no numbers.
 _FLOOR = 1e-2
+# Bounds of a pixel's concentration in all.
+_UNSURE, _SURE = 10.0, 1e4
+# Steps for the nonlinear model, after those for the linear one.
 _ROUNDS = 4
+# Numbers that the largest array of a chunk may hold.
 _CHUNK_VALUES = 2**24
-_DARK = 0.02
+# What networks add is held to a tenth of their output, as in the paper.
+_SHARE = 0.1
 # The largest prior deviation of the nonlinear strengths: 1 is what one bounce of light in full makes.
 STRONGEST = 0.5
 
+# Abundances (n, material), latent values (n, material * latent) and strengths (n, 2) of pixels.
 State = tuple[Tensor, Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """What the inference says of pixels: Gaussians of the latent values, a Dirichlet of the abundances.
-
-    `latent` and `latent_sd` (n, material, latent); `strength` and `strength_sd` (n, 2) of the nonlinear
-    terms; `linear` and `correction` (n, material): abundances of the linear stream and what the nonlinear
-    stream adds; `concentration` (n, 1): how sure; `alpha_linear`, `alpha` (n, material).
-    """
-
-    latent: Tensor
-    latent_sd: Tensor
-    strength: Tensor
-    strength_sd: Tensor
-    linear: Tensor
-    correction: Tensor
-    concentration: Tensor
-    alpha_linear: Tensor
-    alpha: Tensor
-
-
-@dataclass(frozen=True)
-class Unmixed:
-    """Pixels unmixed. Spectra are in the raster's values.
-
-    `abundances` (n, material), the posterior means, sum to 1. `alpha` = `alpha_linear` + `alpha_nonlinear`
-    are the Dirichlet's concentrations, `sd` the abundances' posterior deviations (all (n, material)).
-    `endmembers` (n, material, band) are posterior means, `spread` (n, material) the rms over the bands of
-    how far they are from the scene's mean endmembers. `linear` (n, band, material) holds a_k m_k, `nonlinear`
-    (n, band) what the mixing adds, `clipped` (n, band) what the ReLU takes; over materials these add up to
-    `reconstruction` (n, band). `d` and `d_mix` (n,) are the nonlinear parts' shares of the inference and of
-    the mixing, 0 to 1.
-    """
-
-    abundances: Tensor
-    alpha: Tensor
-    alpha_linear: Tensor
-    alpha_nonlinear: Tensor
-    sd: Tensor
-    endmembers: Tensor
-    spread: Tensor
-    linear: Tensor
-    nonlinear: Tensor
-    clipped: Tensor
-    reconstruction: Tensor
-    d: Tensor
-    d_mix: Tensor
-
-
-class Decoder(nn.Module):
-    """mu_k: endmembers (n, material, band) of latent values (n, material, latent), by straight directions."""
-
-    def __init__(self, bands: int, materials: int, latent: int) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(torch.rand(materials, bands))
-        self.directions = nn.Parameter(torch.zeros(materials, bands, latent))
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.mean + torch.einsum("kbh,nkh->nkb", self.directions, z)
-
-
-class Mixing(nn.Module):
-    """g: what a mixture is more than the sum of its parts; nothing for pure pixels.
-
-    Each pair of materials adds a_i a_j times two spectra: m_i m_j, of light that met both (bilinear; Fan et
-    al. 2009), and (m_i - m_j)^2 / (m_i + m_j), how a bent response to their mean looks (post-nonlinear).
-    The pixel's two strengths weigh them. `rest` is a network for what physics of pairs leaves.
-    """
-
-    first: Tensor
-    second: Tensor
-
-    def __init__(self, bands: int, materials: int) -> None:
-        super().__init__()
-        pairs = torch.combinations(torch.arange(materials), 2)
-        for name, side in (("first", pairs[:, 0]), ("second", pairs[:, 1])):
-            self.register_buffer(name, nn.functional.one_hot(side, materials).double(), persistent=False)
-        self.rest = nn.Sequential(
-            nn.Linear(materials * (bands + 1), bands), nn.ReLU(),
-            nn.Linear(bands, bands), nn.ReLU(),
-            nn.Linear(bands, bands),
-        )  # fmt: skip
-        nn.init.zeros_(self.rest[-1].weight)
-        nn.init.zeros_(self.rest[-1].bias)
-
-    def spectra(self, means: Tensor) -> Tensor:
-        """Both spectra of each pair, (2, pair, band), of endmembers (material, band)."""
-        one, other = self.first.to(means) @ means, self.second.to(means) @ means
-        bent = (one - other).square() / (one + other).clamp_min(_DARK)
-        return torch.stack([one * other, bent])
-
-    def pairs(self, a: Tensor) -> Tensor:
-        """a_i a_j of each pair, (n, pair)."""
-        return (a @ self.first.to(a).T) * (a @ self.second.to(a).T)
-
-    def network(self, m: Tensor, a: Tensor) -> Tensor:
-        """What the network adds (n, band) for endmembers (n, material, band)."""
-        impure = 1 - a.square().sum(1, keepdim=True)
-        return 0.1 * impure * self.rest(torch.cat([m.flatten(1), a], 1))
 
 
 class IdNet(nn.Module):
     """Endmembers `mu`, mixing `g`, and the inference's networks `h`, `n` and `v` with its unrolled stream.
 
     Pixels go in in the raster's values; `scale` brings them to about one. `gain` warms the nonlinear streams
-    up, from 0 to 1; `evidence` is that for them at the start of training (`nonlinear_evidence`). Without `nonlinear` there are none; without `variability` the latent values stay zero.
+    up, from 0 to 1; `evidence` is that for them at the start of training (`nonlinear_evidence`). Without
+    `nonlinear` there are none; without `variability` the latent values stay zero.
     """
 
     scale: Tensor
@@ -168,6 +88,7 @@ class IdNet(nn.Module):
         with torch.no_grad():
             for _ in range(self.variability):
                 state, _ = self._step(gram, products, state, linear=True)
+        # Gradients go through the last step of each stream: at its end the steps before hardly matter.
         state, precision = self._step(gram, products, state, linear=True)
         linear = state[0]
         if self.nonlinear:
@@ -214,9 +135,10 @@ class IdNet(nn.Module):
     def _step(
         self, gram: Tensor, products: Tensor, state: State, linear: bool = False
     ) -> tuple[State, Tensor]:
-        """One Gauss-Newton step of abundances, latent values and strengths together.
+        """One step of Gauss and Newton, of abundances, latent values and strengths together.
 
-        Returns them and the precision of all (n, unknown, unknown).
+        `gram` (k, k) are the products of the basis with itself, `products` (n, k) with the pixels. Returns
+        the state and its precision (n, unknown, unknown). The networks' parts are left to `h` to put right.
         """
         k, latent = self.materials, self.materials * self.latent
         gain = (torch.zeros_like(self.gain) if linear else self.gain).double()
@@ -252,13 +174,13 @@ class IdNet(nn.Module):
         z = z.unflatten(1, (k, self.latent))
         features = self.front(y)
         if self.variability:
-            z = z + 0.1 * self.gain * self.n(features).reshape(z.shape)
-        log_sd = 0.1 * self.v(features).reshape(z.shape)
+            z = z + _SHARE * self.gain * self.n(features).reshape(z.shape)
+        log_sd = _SHARE * self.v(features).reshape(z.shape)
         deviations = precision.diagonal(dim1=1, dim2=2).rsqrt().to(y)
         latent_sd = deviations[:, k : k + k * self.latent].reshape(z.shape) * log_sd.exp()
         correction = a - linear
         if self.nonlinear:
-            correction = correction + 0.1 * self.gain * self.h(y)
+            correction = correction + _SHARE * self.gain * self.h(y)
         concentration = self._concentration(a, precision.detach()).to(y)
         alpha_linear = concentration * linear + _FLOOR
         alpha = (concentration * (linear + correction)).clamp_min(0) + _FLOOR
@@ -273,14 +195,12 @@ class IdNet(nn.Module):
         cross = precision[:, :k, k:]
         schur = precision[:, :k, :k] - cross @ torch.linalg.solve(precision[:, k:, k:], cross.mT)
         # On the plane of the sum; the 1 across it keeps the matrix regular.
-        plane = flat @ schur @ flat + torch.full_like(flat, 1 / k) * schur.diagonal(dim1=1, dim2=2).mean(1)[
-            :, None, None
-        ].clamp_min(1e-12)
-        covariance = flat @ torch.linalg.inv(plane) @ flat
-        total = covariance.diagonal(dim1=1, dim2=2).sum(1).clamp_min(1e-12)
+        size = schur.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-12)[:, None, None]
+        plane = flat @ schur @ flat + size / k
+        total = (flat @ torch.linalg.inv(plane)).diagonal(dim1=1, dim2=2).sum(1).clamp_min(1e-12)
         smooth = 0.95 * a + 0.05 / k
         sure = (smooth * (1 - smooth)).sum(1) / total - 1
-        return (self.certainty.exp() * sure.clamp(10, 1e4)).clamp(10, 1e4)[:, None]
+        return (self.certainty.exp() * sure.clamp(_UNSURE, _SURE)).clamp(_UNSURE, _SURE)[:, None]
 
     def mix(self, m: Tensor, a: Tensor, c: Tensor) -> Tensor:
         """Nonlinear part (n, band) for endmembers (n, material, band), abundances and strengths (n, 2)."""
@@ -293,8 +213,9 @@ class IdNet(nn.Module):
     @torch.no_grad()
     def unmix(self, pixels: Tensor) -> Unmixed:
         """Unmix pixels (n, band), in the raster's values."""
-        chunk = max(64, _CHUNK_VALUES // (self.bands * self.materials * (2 + self.latent)))
-        parts = [self._unmix(part) for part in pixels.split(chunk)]
+        unknown = self.materials * (1 + self.latent) + 2
+        largest = max(self.bands * unknown, (unknown + self.materials**2) * unknown)
+        parts = [self._unmix(part) for part in pixels.split(max(1, _CHUNK_VALUES // largest))]
         return Unmixed(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Unmixed)))
 
     def _unmix(self, pixels: Tensor) -> Unmixed:
@@ -321,14 +242,10 @@ class IdNet(nn.Module):
 
 
 def idnet(
-    bands: int,
-    materials: int,
-    latent: int = 2,
-    nonlinear: bool = True,
-    variability: bool = True,
+    bands: int, materials: int, latent: int = 2, nonlinear: bool = True, variability: bool = True,
     seed: int = 0,
-) -> IdNet:
-    """A network with fresh weights of that seed."""
+) -> IdNet:  # fmt: skip
+    """Make a network for pixels of `bands` and so many materials, with fresh weights of that seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return IdNet(bands, materials, latent, nonlinear, variability)
