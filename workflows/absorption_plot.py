@@ -20,7 +20,7 @@ from .dominant_feature import named_bands
 from .feature_findings import IN_ATMOSPHERE, SPURIOUS, UNNAMED, USED, ClassFindings, Finder, Finding
 
 # Inches: a class's three strips, what is above and below them, and the figure's margins.
-_STRIPS, _BETWEEN, _LABELS, _TITLE, _TICKS = (1.05, 0.75, 0.75), 0.07, 0.95, 0.42, 0.42
+_STRIPS, _BETWEEN, _LABELS, _TITLE, _TICKS = (1.05, 0.75, 0.75), 0.07, 1.1, 0.42, 0.42
 _LEFT, _RIGHT, _TOP, _ACROSS = 0.75, 0.95, 0.75, 0.85
 _WIDTHS = {1: 8.0, 2: 5.4, 3: 4.6}
 _DOTS, _MOST_PIXELS, _LONGEST = 150, 40e6, 60_000
