@@ -34,8 +34,8 @@ class UnmixJob(Job):
     extent: list[float] | None = None
     scale: float = 0.0
     sample: int = 20_000
-    epochs: int = 30
-    bundle_size: int = 200
+    epochs: int = 20
+    bundle_size: int = 100
     parts_of: str = "mean"
     seed: int = 0
     device: str = "auto"

@@ -10,7 +10,7 @@ from rasterio.windows import Window
 
 from ..engine.unmix_jobs import UnmixJob
 from ..models.card import UNMIXING, Card, card_classes
-from ..models.endmembers import bundle_purity, bundles, estimate_count, vca
+from ..models.endmembers import MIXED, bundle_purity, bundles, estimate_count, vca
 from ..models.files import Model, Spectra
 from ..models.idnet import IdNet, idnet
 from ..models.idnet_training import IdNetEpoch, IdNetSettings, fit_idnet
@@ -29,8 +29,6 @@ _BACKGROUND = 512
 _FITTED = 4096
 # A bundle whose mean lies nearer to a mixture of the others, in deviations, has nothing of its own.
 _APART = 3.0
-# With so many pixels beyond a bundle, it is no vertex of the scene.
-_BEYOND = 0.05
 _FEWEST = 20  # pixels per material to train on
 
 
@@ -96,19 +94,21 @@ def _endmembers(
         for name, own, pure in zip(names, rows, purity)
     ]
     same = [name for name, pure in zip(names, purity) if pure.apart < _APART]
-    mixed = [name for name, pure in zip(names, purity) if pure.beyond > _BEYOND and name not in same]
     if same:
         context.warn(
             f"The spectra of {first_of(same)} are mixtures of the other materials: ENDMEMBERS may be too "
             "many."
         )
-    if mixed:
+    beyond = sum(pure.beyond for pure in purity)
+    if beyond > MIXED:
         context.warn(
-            f"The purest pixels of {first_of(mixed)} look mixed themselves, since many pixels of the scene "
-            "lie beyond them: abundances may be too large. Give measured spectra as SPECTRA."
+            f"{beyond:.0%} of the pixels lie beyond the purest ones of the materials: these are mixed "
+            "themselves, or vary as much. Abundances may be too large; give measured spectra as SPECTRA."
         )
-    own = libraries or [np.vstack([spectrum[None], pixels[r]]) for spectrum, r in zip(spectra, rows)]
-    return Endmembers(names, spectra, own), facts
+    if job.spectra and libraries is None:
+        # How a given spectrum varies is learnt from the pixels nearest to it, which may be of other light.
+        libraries = [spectrum + pixels[r] - pixels[r].mean(axis=0) for spectrum, r in zip(spectra, rows)]
+    return Endmembers(names, spectra, libraries or [pixels[r] for r in rows]), facts
 
 
 def _given(
