@@ -25,6 +25,8 @@ from .targets import AUTO, CONTINUUM, baseline_spectrum, baseline_values, model_
 _PIXELS = 8192
 # Light that imaging spectrometers see; a list in another unit, or of numbers of bands, is not that.
 _SHORTEST_NM, _LONGEST_NM = 100.0, 20000.0
+# With fewer bands most lie on the hull, where nothing is explained, and absorptions are a band or two.
+_SPECTRUM = 20
 OTHERS = "choose another BASELINE, such as mean"
 
 
@@ -128,8 +130,9 @@ def _chosen(job: AttributionJob, scene: Scene, model: Model, read: bool) -> tupl
     if not any(wavelengths):
         return "mean", "no band has a wavelength"
     ranges = _ranges(wavelengths, scene, model.card)
-    if not ranges:
-        return "mean", "no three bands follow each other closely enough for a continuum"
+    bands = sum(map(len, ranges))
+    if bands < _SPECTRUM:
+        return "mean", f"{bands} bands in contiguous ranges are too few for a spectrum with absorptions"
     return CONTINUUM, f"the wavelengths form {len(ranges)} contiguous range(s)"
 
 

@@ -155,6 +155,9 @@ def test_auto_is_the_mean_for_all_else(
     )
     given = run(model, scene, baseline="auto", wavelengths=wavelengths, **nothing).result
     assert given["record"]["baseline"] == "continuum"
+    in_air = [500.0 + 10 * i if i < 10 else 1360 + 0.1 * i for i in range(len(wavelengths))]
+    few = run(model, scene, baseline="auto", wavelengths=in_air, **nothing).result["record"]
+    assert few["baseline"] == "mean" and few["baseline_reason"].startswith("10 bands in contiguous ranges")
     unread = run(spectral_model, baseline="auto", explainer="input_x_gradient").result
     assert unread["record"]["baseline_reason"] == "the explainer starts from no baseline"
     job = AttributionJob(street, unet, explainer="secant_contributions", wavelengths=[500.0, 510.0, 520.0])
