@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 pytestmark = pytest.mark.slow
 
-A_TRUE = "7025b448fdc064e0526bad3a16d806a734728a087ec2ac0c88c7c27673ef179e"
+A_TRUE = "7025b448"  # the first digits of its SHA-256
 
 
 def matched(found, truth: np.ndarray, spectra: np.ndarray) -> float:
@@ -28,7 +28,7 @@ def matched(found, truth: np.ndarray, spectra: np.ndarray) -> float:
 def samson(shared, write_raster, tmp_path_factory) -> tuple[str, np.ndarray, np.ndarray]:
     """The raster, true abundances (material, y, x) of `A_true.mat`, and its endmembers (material, band)."""
     folder = shared / "data" / "unmixing_samson"
-    assert hashlib.sha256((folder / "A_true.mat").read_bytes()).hexdigest() == A_TRUE
+    assert hashlib.sha256((folder / "A_true.mat").read_bytes()).hexdigest().startswith(A_TRUE)
     # A pixel's place is row + 95 column, as MATLAB counts.
     values = loadmat(folder / "Samson.mat")["Y"].reshape(156, 95, 95).transpose(0, 2, 1)
     path = tmp_path_factory.mktemp("samson") / "samson.tif"
