@@ -6,8 +6,8 @@ its abundances a ~ Dir(1). Inference goes q(z | y) q(a | M, y), the latter a Dir
 What differs from the authors' program, and why. The unrolled stream is steps of Gauss and Newton on the
 model itself, each with an exact projection on the simplex; theirs, ten steps of LISTA, ends near NNLS over
 its sum, which takes shade for nothing. The nonlinear stream of the inference goes on with these steps for
-the nonlinear model, and a network corrects it; that of the mixing has two spectra of physics for each pair, of
-strengths that a pixel has for itself, and a network beside them. Both networks begin at nothing. `mu_k` is
+the nonlinear model, and a network corrects it; that of the mixing has two spectra of physics for each pair,
+of strengths that a pixel has for itself, and a network beside them. Both networks begin at nothing. `mu_k` is
 affine, since a handful of pure pixels shows no more; m_k's noise is summed in closed form, not drawn.
 """
 
@@ -69,8 +69,8 @@ class IdNet(nn.Module):
         self.n = nn.Linear(5 * latent * materials, latent * materials)
         self.v = nn.Linear(5 * latent * materials, latent * materials)
         for layer in (self.h[-1], self.n, self.v):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for values in layer.parameters():
+                nn.init.zeros_(values)
         # Logarithms of the deviations of noise and endmembers, in units of `scale`.
         self.noise = nn.Parameter(torch.tensor(math.log(0.02)))
         self.roughness = nn.Parameter(torch.full((materials,), math.log(0.02)))

@@ -92,8 +92,8 @@ class Mixing(nn.Module):
             nn.Linear(bands, bands), nn.ReLU(),
             nn.Linear(bands, bands),
         )  # fmt: skip
-        nn.init.zeros_(self.rest[-1].weight)
-        nn.init.zeros_(self.rest[-1].bias)
+        for values in self.rest[-1].parameters():
+            nn.init.zeros_(values)
 
     def spectra(self, means: Tensor) -> Tensor:
         """Both spectra of each pair, (2, pair, band), of endmembers (material, band)."""
