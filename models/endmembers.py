@@ -221,7 +221,7 @@ def _vertices(view: np.ndarray, count: int, generator: np.random.Generator) -> n
     rows = np.zeros(count, np.int64)
     found = np.zeros((view.shape[1], 0))
     for place in range(count):
-        direction: np.ndarray = generator.standard_normal(view.shape[1])
+        direction = generator.standard_normal((1, view.shape[1]))[0]
         direction -= found @ (found.T @ direction)
         rows[place] = np.abs(view @ direction).argmax()
         new = view[rows[place]] - found @ (found.T @ view[rows[place]])
