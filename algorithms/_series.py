@@ -18,11 +18,15 @@ from qgis.core import (
 )
 
 from ..engine.jobs import SeriesSource
+from ._base import EngineAlgorithm
 from ._labels import LabelledAlgorithm, label_field, label_layer
-from ._parameters import described, folder, is_empty, words
+from ._parameters import choice, described, folder, is_empty, real, words
 from ._rasters import RasterSource
 from ._text import tr
 
+# What SERIES is read by, and INPUT is not.
+_OF_SERIES = ("DATES", "DATE_PATTERN", "CHANNELS", "START_DATE", "END_DATE", "VALUES", "CALIBRATION")
+VALUES = ("as_is", "power", "amplitude", "db")
 # Endings of rasters that a folder may hold, to take the coordinate system of the first.
 _RASTERS = (".tif", ".tiff", ".vrt", ".img", ".nc", ".jp2", ".dat", ".bil", ".bsq", ".bip")
 
@@ -36,7 +40,7 @@ class SeriesLayers:
         if not is_empty(parameters.get("SERIES")):
             layers = algorithm.parameterAsLayerList(parameters, "SERIES", context)
         self.rasters = [RasterSource.of(layer) for layer in layers if isinstance(layer, QgsRasterLayer)]
-        self.dates = [_dates_of(layer) for layer in layers if isinstance(layer, QgsRasterLayer)]
+        self.dates = [layer_dates(layer) for layer in layers if isinstance(layer, QgsRasterLayer)]
         self.folder = algorithm.path("SERIES_FOLDER", parameters, context)
         self.unread = _unread(parameters.get("SERIES"), layers)
 
@@ -89,24 +93,44 @@ class SeriesLayers:
         )
 
 
-class SeriesAlgorithm(LabelledAlgorithm):
-    """An algorithm that works on SERIES, with LABELS that need not be given."""
+class SceneOrSeriesAlgorithm(EngineAlgorithm):
+    """An algorithm that works on INPUT, or on SERIES in its place."""
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:
         prepared = super().prepareAlgorithm(parameters, context, feedback)
         self.layers = SeriesLayers(self, parameters, context)
-        self._raster = self.layers.first()
+        if self.layers.given() and is_empty(parameters.get("INPUT")):
+            self._raster = self.layers.first()
         return prepared
 
-    def group_title(self) -> str:
-        return tr("{algorithm}: {series}").format(algorithm=self.displayName(), series=self.series_name)
-
     @property
-    def series_name(self) -> str:
-        """The name of the folder or of the first raster, for titles."""
+    def source_name(self) -> str:
+        """The name of the series' folder, or of INPUT or the first raster of the series, for titles."""
         return Path(self.layers.folder).name if self.layers.folder else self.raster.name
+
+    def scene_or_series(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        """Return the job fields `scene` and `series`, of which one is None; raise where not one is given."""
+        if self.layers.given() != is_empty(parameters.get("INPUT")):
+            raise QgsProcessingException(
+                tr("Give either INPUT, a raster, or the rasters of a series: SERIES, or SERIES_FOLDER.")
+            )
+        if self.layers.given():
+            return {"scene": None, "series": self.layers.source(parameters, context, feedback)}
+        for name in _OF_SERIES:
+            if self.parameterDefinition(name):
+                self.warn_unused(name, "INPUT", parameters, feedback)
+        return {"scene": self.scene(context, feedback), "series": None}
+
+
+class SeriesAlgorithm(SceneOrSeriesAlgorithm, LabelledAlgorithm):
+    """An algorithm that works on SERIES, with LABELS that need not be given."""
+
+    def group_title(self) -> str:
+        return tr("{algorithm}: {series}").format(algorithm=self.displayName(), series=self.source_name)
 
     def series(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -153,13 +177,27 @@ def series_dates() -> list[QgsProcessingParameterDefinition]:
     ]  # fmt: skip
 
 
-def series_choice() -> list[QgsProcessingParameterDefinition]:
+def series_choice(advanced: bool = False) -> list[QgsProcessingParameterDefinition]:
     """Declare CHANNELS, START_DATE and END_DATE."""
     return [
         words("CHANNELS", tr("Channels"),
-              tr("Names of the channels to use, between commas, such as VV,VH; empty: all.")),
-        words("START_DATE", tr("First date"), tr("Earlier dates are left out, such as 2017-01-01.")),
-        words("END_DATE", tr("Last date"), tr("Later dates are left out.")),
+              tr("Names of the channels to use, between commas, such as VV,VH; empty: all."), advanced),
+        words("START_DATE", tr("First date"), tr("Earlier dates are left out, such as 2017-01-01."),
+              advanced),
+        words("END_DATE", tr("Last date"), tr("Later dates are left out."), advanced),
+    ]  # fmt: skip
+
+
+def series_values(
+    values: str, calibration: float, advanced: bool = False
+) -> list[QgsProcessingParameterDefinition]:
+    """Declare VALUES and CALIBRATION with these defaults."""
+    return [
+        choice("VALUES", tr("Values"), VALUES, values,
+               tr("What the stored numbers of a series are: 'power' or 'amplitude' of radar, decibels "
+                  "('db'), or 'as_is' for anything else, such as reflectance."), advanced),
+        real("CALIBRATION", tr("Calibration (dB)"), calibration, -1000, 1000,
+             tr("Decibels that are added, such as -83 for amplitudes stored as whole numbers."), advanced),
     ]  # fmt: skip
 
 
@@ -198,7 +236,7 @@ def _parts(text: str) -> tuple[str, ...]:
     return tuple(part.strip().strip('"') for part in text.replace(";", ",").split(",") if part.strip())
 
 
-def _dates_of(layer: QgsRasterLayer) -> tuple[str, ...]:
+def layer_dates(layer: QgsRasterLayer) -> tuple[str, ...]:
     """Return the dates that a layer's temporal properties tell: none, one, or one per band."""
     properties = layer.temporalProperties()
     modes = Qgis.RasterTemporalMode

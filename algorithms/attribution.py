@@ -46,7 +46,7 @@ from ._parameters import (
     whole,
     words,
 )
-from ._series import SeriesLayers, series_dates, series_inputs
+from ._series import SceneOrSeriesAlgorithm, series_dates, series_inputs
 from ._spectrum import read_spectrum
 from ._text import tr
 
@@ -60,7 +60,7 @@ _WITH_BASELINE = (
 _WITH_PARTS = ("secant_contributions", "tangent_contributions")
 
 
-class Attribution(ChipAlgorithm):
+class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
     """Explains a classifier pixel by pixel, or chip by chip, and band by band."""
 
     ID = "attribution"
@@ -244,11 +244,7 @@ class Attribution(ChipAlgorithm):
     ) -> bool:
         self.mask = self.parameterAsSource(parameters, "MASK", context)
         self._regions = LabelSource(self, "REGIONS", "REGION_FIELD", parameters, context)
-        self.layers = SeriesLayers(self, parameters, context)
-        prepared = super().prepareAlgorithm(parameters, context, feedback)
-        if self.layers.given() and is_empty(parameters.get("INPUT")):
-            self._raster = self.layers.first()
-        return prepared
+        return super().prepareAlgorithm(parameters, context, feedback)
 
     def job(
         self,
@@ -334,10 +330,8 @@ class Attribution(ChipAlgorithm):
             mask = export_features(
                 self.mask, self.raster, context, feedback, label if label >= 0 else None, keep_unlabelled=True
             )
-        series = self.layers.source(parameters, context, feedback) if self.layers.given() else None
         return {
-            "scene": None if series else self.scene(context, feedback),
-            "series": series,
+            **self.scene_or_series(parameters, context, feedback),
             "extent": self.extent(parameters, context),
             "mask_features": mask,
         }

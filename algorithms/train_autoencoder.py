@@ -9,11 +9,17 @@ from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessing
 from ..engine.jobs import TrainAutoencoderJob as Job
 from ._destinations import check_model, model, report, table
 from ._labels import unlabelled_value
-from ._parameters import choice, device, extent, memory, real, seed, whole
-from ._series import SeriesAlgorithm, series_choice, series_dates, series_inputs, series_labels
+from ._parameters import device, extent, memory, real, seed, whole
+from ._series import (
+    SeriesAlgorithm,
+    series_choice,
+    series_dates,
+    series_inputs,
+    series_labels,
+    series_values,
+)
 from ._text import tr
 
-VALUES = ("as_is", "power", "amplitude", "db")
 _NUMBERS = ("EMBEDDING_DIMENSIONS", "EPOCHS", "SAMPLE", "STRIDE", "PATIENCE", "BATCH_SIZE")
 
 
@@ -54,11 +60,7 @@ class TrainAutoencoder(SeriesAlgorithm):
             *series_inputs(trained=False),
             *series_dates(),
             *series_choice(),
-            choice("VALUES", tr("Values"), VALUES, Job.values,
-                   tr("What the stored numbers are: 'power' or 'amplitude' of radar, decibels ('db'), or "
-                      "'as_is' for anything else, such as reflectance.")),
-            real("CALIBRATION", tr("Calibration (dB)"), Job.calibration, -1000, 1000,
-                 tr("Decibels that are added, such as -83 for amplitudes stored as whole numbers.")),
+            *series_values(Job.values, Job.calibration),
             whole("EMBEDDING_DIMENSIONS", tr("Embedding dimensions"), Job.embedding_dimensions, 1, 64,
                   tr("Numbers that a series is summed up in.")),
             whole("EPOCHS", tr("Epochs"), Job.epochs, 1, 100000, tr("Most passes over the training pixels.")),

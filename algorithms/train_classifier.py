@@ -19,11 +19,12 @@ from ._labels import (
     unlabelled_value,
 )
 from ._parameters import choice, device, is_empty, memory, real, scene, seed, switch, whole
+from ._series import SceneOrSeriesAlgorithm, series_choice, series_dates, series_inputs, series_values
 from ._text import tr
 
 ARCHITECTURES = ("spectral_cnn", "spatial_cnn", "hybrid_cnn", "unet")
 NORMALISATIONS = ("none", "standard", "per_pixel")
-SPLITS = ("blocks", "random")
+SPLITS = ("blocks", "parcels", "random")
 _NUMBERS = (
     "PATCH_SIZE", "COMPONENTS", "DEPTH", "FILTERS", "TILE_SIZE", "EPOCHS", "PATIENCE", "BATCH_SIZE",
     "BLOCK_SIZE",
@@ -32,7 +33,7 @@ _OF_A_UNET = ("DEPTH", "FILTERS", "TILE_SIZE", "BRIGHTNESS", "NORMALISATION_STRE
 _FRACTIONS = ("LEARNING_RATE", "TEST_SHARE", "NORMALISATION_STRENGTH")
 
 
-class TrainClassifier(LabelledAlgorithm):
+class TrainClassifier(SceneOrSeriesAlgorithm, LabelledAlgorithm):
     """Trains a classifier and says how well it does on pixels that it has not seen."""
 
     ID = "trainclassifier"
@@ -58,17 +59,18 @@ class TrainClassifier(LabelledAlgorithm):
 
     def tags(self) -> list[str]:
         return ["train", "classification", "deep learning", "cnn", "hyperspectral", "hybridsn", "supervised",
-                "segmentation", "u-net"]  # fmt: skip
+                "segmentation", "u-net", "time series", "crop"]  # fmt: skip
 
     def group_title(self) -> str:
-        return tr("Training on {scene}").format(scene=self.raster.name)
+        return tr("Training on {scene}").format(scene=self.source_name)
 
     def shortHelpString(self) -> str:
         return tr(
             "Trains a network that gives each pixel a class, from labelled points or polygons in any "
             "CRS, or from a class raster. Neighbouring pixels are alike, so the pixels that test the "
             "network are kept apart in blocks by default; a random split flatters it. The report "
-            "shows both figures.\n"
+            "shows both figures. Of a SERIES, the values of all channels on all dates are the bands, gaps "
+            "filled in time; SPLIT parcels keeps fields whole.\n"
             "Outputs: One model file (.safetensors, nothing executable inside), the confusion table, "
             "an HTML report, and the overall accuracy, kappa, and mean and weighted intersection over union "
             "of the test pixels.\n"
@@ -80,7 +82,9 @@ class TrainClassifier(LabelledAlgorithm):
     def _inputs(self) -> list:
         return [
             scene(tr("Raster to learn from; all its bands are used, except those that its header marks as "
-                     "bad.")),
+                     "bad. Either this or SERIES."), optional=True),
+            *series_inputs(trained=False),
+            *series_dates(),
             label_layer(tr("Points or polygons with a class, in any CRS, or a raster of class numbers.")),
             label_field(tr("Field of text or numbers that holds the class; needed where the labels are "
                            "vectors.")),
@@ -102,6 +106,8 @@ class TrainClassifier(LabelledAlgorithm):
 
     def _advanced(self) -> list:
         return [
+            *series_choice(advanced=True),
+            *series_values(Job.values, Job.calibration, advanced=True),
             unlabelled_value(Job.unlabelled_value),
             whole("COMPONENTS", tr("Principal components"), Job.components, 1, 1000,
                   tr("Principal components that hybrid_cnn reduces the bands to."), True),
@@ -129,8 +135,9 @@ class TrainClassifier(LabelledAlgorithm):
                       "unet by one over their number."),
                    True),
             choice("SPLIT", tr("Split"), SPLITS, Job.split,
-                   tr("How test pixels are chosen: by spatial 'blocks', or at 'random', which flatters "
-                      "the network."),
+                   tr("How test pixels are chosen: by spatial 'blocks'; by whole 'parcels', which are "
+                      "polygons, or patches of one class where labels are points or a raster; or at "
+                      "'random', which flatters the network."),
                    True),
             whole("BLOCK_SIZE", tr("Block size (pixels)"), Job.block_size, 0, 100000,
                   tr("Side of the blocks; 0: chosen from where the labels lie."), True),
@@ -186,10 +193,10 @@ class TrainClassifier(LabelledAlgorithm):
         if tests:
             for name in ("SPLIT", "TEST_SHARE", "BLOCK_SIZE", "COMPARE_SPLITS"):
                 self.warn_unused(name, "TEST_LABELS", parameters, feedback)
-        elif self.chosen["SPLIT"] == "random" and not switches["compare_splits"]:
-            self.warn_unused("BLOCK_SIZE", "SPLIT=random", parameters, feedback)
+        elif not self._blocks(switches["compare_splits"]):
+            self.warn_unused("BLOCK_SIZE", f"SPLIT={self.chosen['SPLIT']}", parameters, feedback)
         return Job(
-            scene=self.scene(context, feedback),
+            **self._learnt_from(parameters, context, feedback),
             architecture=self.chosen["ARCHITECTURE"],
             normalisation=self.chosen["NORMALISATION"],
             split=self.chosen["SPLIT"],
@@ -201,6 +208,22 @@ class TrainClassifier(LabelledAlgorithm):
             **self.common(parameters, context),
             **outputs,
         )
+
+    def _blocks(self, compare: bool) -> bool:
+        """Tell whether pixels are split by blocks, in comparison at least."""
+        return self.chosen["SPLIT"] == "blocks" or (compare and self.chosen["SPLIT"] == "random")
+
+    def _learnt_from(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        """Return the job fields of INPUT, or of SERIES with what its numbers are."""
+        found = self.scene_or_series(parameters, context, feedback)
+        if not found["series"]:
+            return found
+        return {
+            **found, "values": self.chosen["VALUES"],
+            **self.fractions(("CALIBRATION",), parameters, context),
+        }  # fmt: skip
 
     def _test_labels(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback

@@ -56,20 +56,27 @@ class DemoDataJob(Job):
 
 @dataclass(frozen=True)
 class TrainClassifierJob(Job):
-    """Train a classifier of pixels from labelled pixels.
+    """Train a classifier of pixels from labelled pixels of a scene, or of a `series` in its place.
+
+    Of a series, `values` says what the stored numbers are, as in `TrainSceneClassifierJob`; `calibration` is
+    added to the decibels. Its bands are dates and channels.
 
     Labels come as `label_features` (a GeoJSON file in the scene's CRS, property `class`) or as
     `label_raster` (class numbers; `unlabelled_value` and nodata mean no label); those that only test
-    likewise. Without any, `split`, `blocks` or `random`, says which pixels test; `block_size` is in pixels, 0
-    to choose it from the labels. `batch_size` 0: 64 pixels, or 4 crops of a U-Net. `depth`, `filters`,
+    likewise. Without any, `split`, `blocks`, `parcels` or `random`, says which pixels test; parcels are those
+    that test in `ClusterSeriesJob` (same labels, `test_share` and `seed`). `block_size` is in pixels, 0 to
+    choose it from the labels. `batch_size` 0: 64 pixels, or 4 crops of a U-Net. `depth`, `filters`,
     `tile_size`, `brightness` and `normalisation_strength` are a U-Net's.
     """
 
     KIND: ClassVar[str] = "train_classifier"
     OUTPUTS: ClassVar[tuple[str, ...]] = ("model", "report")
 
-    scene: str
+    scene: str | None
     model: str
+    series: SeriesSource | None = None
+    values: str = "as_is"
+    calibration: float = 0.0
     label_features: str | None = None
     label_raster: str | None = None
     label_name: str = ""
@@ -149,15 +156,17 @@ class TrainSceneClassifierJob(Job):
 class ClassifyJob(Job):
     """Classify a scene, or the window of it that `extent` (x_min, y_min, x_max, y_max) covers.
 
-    A scene classifier slides over it by `chip_stride` pixels (0: half a chip); what overlapping chips say
-    is averaged with the weights `merge`, `uniform` or `centre`.
+    A `series` in its place is for models that were trained on its dates and channels. A scene classifier
+    slides over a scene by `chip_stride` pixels (0: half a chip); what overlapping chips say is averaged with
+    the weights `merge`, `uniform` or `centre`.
     """
 
     KIND: ClassVar[str] = "classify"
     OUTPUTS: ClassVar[tuple[str, ...]] = ("classes", "confidence", "probabilities")
 
-    scene: str
+    scene: str | None
     model: str
+    series: SeriesSource | None = None
     extent: list[float] | None = None
     classes: str | None = None
     confidence: str | None = None

@@ -91,8 +91,21 @@ class Card:
             return int(name) - 1
         raise InputError(f"The model has no class '{name}'; its classes are {', '.join(self.class_names)}.")
 
-    def check_bands(self, bands: Sequence[Band], place: str) -> None:
-        """Raise InputError where the `bands` of the scene at `place` are not those of the training."""
+    @property
+    def of_series(self) -> bool:
+        """Whether the bands are dates and channels of a series."""
+        return any(band.date for band in self.bands)
+
+    def check_bands(self, bands: Sequence[Band], place: str, series: bool = False) -> None:
+        """Raise InputError where the `bands` of the scene, or `series`, at `place` are not the training's.
+
+        A series is converted and filled as it is read, so that no scene of the same bands can stand for it.
+        """
+        if self.of_series and not series:
+            raise InputError(
+                f"The model was trained on a series, and {place} is read as one raster; give the rasters "
+                "with their dates as SERIES, or choose a model of single rasters."
+            )
         self._check_dates(bands, place)
         if len(bands) != len(self.bands):
             raise InputError(

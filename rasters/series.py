@@ -170,6 +170,11 @@ def open_series(
     )
 
 
+def paths_of(scene: Scene) -> tuple[str, ...]:
+    """Return the files of a scene, of a series all of them."""
+    return scene.paths if isinstance(scene, Series) else (scene.path,)
+
+
 def filled_in(scene: Scene, window: Window) -> np.ndarray | None:
     """Return bool (band, y, x): which values of a window were filled in; None where there are no dates."""
     return ~scene.read_observed(window)[1] if isinstance(scene, Series) else None

@@ -17,7 +17,7 @@ from ..rasters.errors import InputError
 from ..rasters.labels import window_of_features
 from ..rasters.outputs import Outputs, check_space
 from ..rasters.scene import Scene
-from ..rasters.series import Series
+from ..rasters.series import paths_of
 from .attribution_outputs import AttributionWriters, Summary, saliency_bands
 from .attribution_sums import summarise_sums
 from .attribution_worker import AttributionWorker
@@ -132,8 +132,8 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
 
 
 def _inputs(job: AttributionJob, scene: Scene) -> list[str]:
-    scenes = scene.paths if isinstance(scene, Series) else (scene.path,)
-    return [path for path in (*scenes, job.model, job.region_features, job.region_raster) if path]
+    paths = (*paths_of(scene), job.model, job.region_features, job.region_raster)
+    return [path for path in paths if path]
 
 
 def explained_window(scene: Scene, extent: list[float] | None, mask: str | None) -> Window:

@@ -19,6 +19,7 @@ from ..models.segmentation_networks import SegmentationNetwork
 from ..rasters.errors import InputError
 from ..rasters.outputs import Outputs, check_space
 from ..rasters.scene import Grid, Scene
+from ..rasters.series import paths_of
 from ..rasters.styles import qml_path, write_classes_qml, write_sequential_qml
 from ..rasters.writers import RasterWriter, class_dtype
 from .classify_dense import dense_tiles
@@ -27,6 +28,7 @@ from .context import Context
 from .devices import resolve_device
 from .fitting import check_has_data, no_data, open_pair
 from .record import lineage_tags, run_record, stage_records, with_records
+from .series_reading import open_series_pair
 from .tiling import BLOCK, map_tiles, read_tile, tile_count, tile_side, within
 
 # Activations of all layers at once, in bytes a pixel, for the widest of our networks.
@@ -36,14 +38,14 @@ _SPECTRA = 128
 
 
 def classify(job: ClassifyJob, context: Context) -> dict:
-    """Classify the scene or the extent that `job` names."""
-    scene, model = open_pair(job.scene, job.model, PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION)
+    """Classify the scene, the series or the extent that `job` names."""
+    scene, model = _opened(job, context)
     window = scene.grid.window_of(job.extent)
     card, device = model.card, resolve_device(job.device)
     if not job.output_paths():
         raise InputError("No output is wanted; choose classes, confidence or probabilities.")
     slide = SlideClassifier(job, scene, model, device) if card.task == SCENE_CLASSIFICATION else None
-    with Outputs(context.job_id, with_records(job.output_paths()), [job.scene, job.model]) as outputs:
+    with Outputs(context.job_id, with_records(job.output_paths()), [*paths_of(scene), job.model]) as outputs:
         grid = scene.grid.sub(window)
         pixels = grid.width * grid.height
         bytes_each = {"classes": 1, "confidence": 4, "probabilities": 4 * len(card.classes)}
@@ -84,6 +86,14 @@ def classify(job: ClassifyJob, context: Context) -> dict:
         "warnings": context.warnings,
         "record": record,
     }
+
+
+def _opened(job: ClassifyJob, context: Context) -> tuple[Scene, Model]:
+    if bool(job.scene) == bool(job.series):
+        raise InputError("What is classified is the raster INPUT or the rasters SERIES; give one of the two.")
+    if job.series:
+        return open_series_pair(job.series, job.model, context, PIXEL_CLASSIFICATION)
+    return open_pair(job.scene or "", job.model, PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION)
 
 
 def _tiles(

@@ -11,7 +11,7 @@ import torch
 from rasterio.windows import Window
 
 from ..engine.series_jobs import ClusterSeriesJob
-from ..models.card import Card, CardClass, card_classes
+from ..models.card import SERIES_AUTOENCODER, Card, CardClass, card_classes
 from ..models.files import Model
 from ..rasters.errors import InputError
 from ..rasters.outputs import Outputs, check_space
@@ -39,7 +39,7 @@ def cluster(job: ClusterSeriesJob, context: Context) -> dict:
     if job.clusters and not 2 <= job.clusters <= _MOST_CLUSTERS:
         raise InputError(f"There can't be {job.clusters} clusters; choose 2 to {_MOST_CLUSTERS}, or 0.")
     device = resolve_device(job.device)
-    series, model = open_series_pair(job.series, job.model, context)
+    series, model = open_series_pair(job.series, job.model, context, SERIES_AUTOENCODER)
     window = series.grid.window_of(job.extent)
     inputs = [*series.paths, job.model, *label_paths(job)]
     with Outputs(context.job_id, with_records(job.output_paths()), inputs) as outputs:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from ..engine.jobs import AttributionJob
 from ..explainers.base import Options
 from ..explainers.registry import CHIP_EXPLAINERS
-from ..models.autoencoder import Autoencoder
 from ..models.files import Model
 from ..models.scene_networks import STAGES, SceneNetwork
 from ..rasters.errors import InputError
@@ -30,7 +29,8 @@ def options_of(job: AttributionJob, model: Model) -> Options:
     if job.layer not in STAGES:
         raise InputError(f"There is no layer '{job.layer}'; choose one of {', '.join(STAGES)}.")
     # Of a series, occlusion replaces dates, all channels of each.
-    channels = model.network.channels if isinstance(model.network, Autoencoder) else 1
+    dates = {band.date for band in model.card.bands}
+    channels = len(model.card.used_bands) // len(dates) if model.card.of_series else 1
     background = model.network.prepare(model.spectra.background[:, :, None, None])[:, :, 0, 0]
     return Options(
         steps=job.steps, max_steps=job.max_steps, tolerance=job.tolerance, samples=job.samples, seed=job.seed,

@@ -15,6 +15,7 @@ from ..explainers.channel_shares import MOST_CHANNELS
 from ..explainers.date_dependence import date_dependence
 from ..explainers.grad_slam import SCALINGS, VARIANTS, receptive
 from ..models.autoencoder import Autoencoder
+from ..models.card import SERIES_AUTOENCODER
 from ..models.files import Model
 from ..rasters.errors import InputError
 from ..rasters.outputs import Outputs
@@ -45,7 +46,7 @@ _ALIKE = 0.9
 def explain(job: GradSlamJob, context: Context) -> dict:
     """Explain the embedding of the series that `job` names, and summarise it per class and date."""
     device = resolve_device(job.device)
-    series, model = open_series_pair(job.series, job.model, context)
+    series, model = open_series_pair(job.series, job.model, context, SERIES_AUTOENCODER)
     _check(job, series, model)
     window = series.grid.window_of(job.extent)
     inputs = [*series.paths, job.model, *label_paths(job)]

@@ -63,14 +63,19 @@ def read_series_labels(job: SeriesJob, grid: Grid, context: Context) -> SeriesLa
         return None
     for warning in labels.warnings:
         context.warn(warning)
-    parcels, cut = with_only_ones_cut(labels, parcels_of(labels, grid.width))
+    return in_parcels(labels, grid.width, context)
+
+
+def in_parcels(labels: LabelledPixels, width: int, context: Context) -> SeriesLabels:
+    """Return labelled pixels with their parcels; a class's only one is cut into strips, which is said."""
+    parcels, cut = with_only_ones_cut(labels, parcels_of(labels, width))
     if cut:
         names = ", ".join(labels.names[number] for number in cut)
         context.warn(
             f"One parcel only has the class {names}: strips of it train and others test, which flatters the "
             "accuracy. Label more parcels."
         )
-    return SeriesLabels(labels, parcels, grid.width)
+    return SeriesLabels(labels, parcels, width)
 
 
 def label_paths(job: SeriesJob) -> list[str]:

@@ -11,10 +11,10 @@ from rasterio.windows import Window
 from torch import Tensor
 
 from ..engine.job_base import SeriesSource
-from ..models.card import SERIES_AUTOENCODER, Card
+from ..models.card import PIXEL_CLASSIFICATION, SERIES_AUTOENCODER, Card
 from ..models.files import Model, load_model
 from ..rasters.errors import InputError
-from ..rasters.series import Series, of_model, open_series
+from ..rasters.series import VALUES, Series, of_model, open_series
 from .context import Context
 from .draws import BLOCK, draw_from_blocks
 
@@ -37,7 +37,17 @@ class SeriesPixels:
 
 
 def open_source(source: SeriesSource, context: Context, values: str, calibration: float) -> Series:
-    """Open the series that `source` names, and say what was noticed; InputError where it is none."""
+    """Open the series that `source` names, its stored numbers being `values`, and say what was noticed.
+
+    Raises InputError where it is none, or where `calibration` has no decibels to be added to.
+    """
+    if values not in VALUES:
+        raise InputError(f"There are no values '{values}'; choose one of {', '.join(VALUES)}.")
+    if values == "as_is" and calibration:
+        raise InputError(
+            "A calibration is added to decibels, and the values are used as they are; choose VALUES power, "
+            "amplitude or db, or leave CALIBRATION 0."
+        )
     series = open_series(
         source.paths, dates=source.dates, layer_dates=source.layer_dates, date_pattern=source.date_pattern,
         channels=source.channels, start=source.start, end=source.end, values=values, calibration=calibration,
@@ -47,16 +57,24 @@ def open_source(source: SeriesSource, context: Context, values: str, calibration
     return series
 
 
-def open_series_pair(source: SeriesSource, model_path: str, context: Context) -> tuple[Series, Model]:
-    """Open an autoencoder, and of a series the dates and channels that it reads, in its unit.
+def open_series_pair(
+    source: SeriesSource, model_path: str, context: Context, *tasks: str
+) -> tuple[Series, Model]:
+    """Open a model of series, and of a series the dates and channels that it reads, in its unit.
 
-    Raises InputError where the model is of another kind, or the series lacks a date or a channel.
+    Raises InputError where the model is of none of `tasks` (autoencoders and classifiers where none is
+    given) or was trained on a single raster, or the series lacks a date or a channel.
     """
-    model = load_model(model_path, SERIES_AUTOENCODER)
+    model = load_model(model_path, *(tasks or (SERIES_AUTOENCODER, PIXEL_CLASSIFICATION)))
     card = model.card
+    if not card.of_series:
+        raise InputError(
+            f"The model file {model_path} was trained on a single raster, not on a series; give a raster as "
+            "INPUT, or choose a model that was trained on a series."
+        )
     series = open_source(source, context, card.training["values"], card.training["calibration"])
     series = of_model(series, card_dates(card), card_channels(card))
-    card.check_bands(series.bands, series.path)
+    card.check_bands(series.bands, series.path, series=True)
     return series, model
 
 

@@ -18,7 +18,6 @@ from ..models.autoencoder_training import (
 )
 from ..models.card import SERIES_AUTOENCODER, Card, CardBand, card_classes
 from ..models.files import Spectra, save_model
-from ..models.scene_networks import VALUES
 from ..rasters.errors import InputError
 from ..rasters.outputs import Outputs
 from ..rasters.series import Series
@@ -83,13 +82,6 @@ def train(job: TrainAutoencoderJob, context: Context) -> dict:
 
 
 def _check(job: TrainAutoencoderJob) -> None:
-    if job.values not in VALUES:
-        raise InputError(f"There are no values '{job.values}'; choose one of {', '.join(VALUES)}.")
-    if job.values == "as_is" and job.calibration:
-        raise InputError(
-            "A calibration is added to decibels, and the values are used as they are; choose VALUES power, "
-            "amplitude or db, or leave CALIBRATION 0."
-        )
     low, high = _DIMENSIONS
     if not low <= job.embedding_dimensions <= high:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Train a classifier of pixels from labelled pixels of a scene."""
+"""Train a classifier of pixels from labelled pixels of a scene or a series."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from ..models.splits import Split
 from ..rasters.errors import InputError
 from ..rasters.outputs import Outputs
 from ..rasters.scene import Scene, open_scene
+from ..rasters.series import Series, paths_of
 from .context import Context
 from .devices import resolve_device
 from .record import run_record, stage_records, with_records
 from .report import training_report
 from .samples import usable_bands
+from .series_reading import open_source
 from .train_patches import PatchLearner
 from .train_segmentation import SegmentationLearner
 from .training_labels import SPLITS, read_labels
@@ -47,9 +49,9 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
     """Train the classifier that `job` describes, and judge it on pixels that it has not seen."""
     check_training(job)
     device = resolve_device(job.device)
-    scene = open_scene(job.scene)
+    scene = _opened(job, context)
     labels_of = (job.label_features, job.label_raster, job.test_label_features, job.test_label_raster)
-    inputs = [path for path in (job.scene, *labels_of) if path]
+    inputs = [path for path in (*paths_of(scene), *labels_of) if path]
     with Outputs(context.job_id, with_records(job.output_paths()), inputs) as outputs:
         context.progress(0.0, "Reading labels")
         labels = read_labels(job, scene, context)
@@ -65,7 +67,7 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
         network, trials = runs[0][0], [trial for _, trial in runs]
         card = card_of(job, scene, bands, learner, trials, network)
         card = save_model(outputs.stage(job.model), network, learner.spectra(splits[0]), card)
-        facts = {"model_digest": card.digest, "training": card.training}
+        facts = {"model_digest": card.digest, "training": card.training, **_notes_of(scene)}
         record = run_record(job, context, facts)
         if job.report:
             with open(outputs.stage(job.report), "w", encoding="utf-8") as file:
@@ -88,6 +90,18 @@ def train(job: TrainClassifierJob, context: Context) -> dict:
     }
 
 
+def _opened(job: TrainClassifierJob, context: Context) -> Scene:
+    if bool(job.scene) == bool(job.series):
+        raise InputError("Training is on the raster INPUT or the rasters SERIES; give one of the two.")
+    if job.series:
+        return open_source(job.series, context, job.values, job.calibration)
+    return open_scene(job.scene or "")
+
+
+def _notes_of(scene: Scene) -> dict:
+    return {"notes": list(scene.notes)} if isinstance(scene, Series) else {}
+
+
 def check_training(job: TrainClassifierJob) -> None:
     """Raise InputError where a setting of a training can't be."""
     for name, value, known in (
@@ -106,6 +120,11 @@ def check_training(job: TrainClassifierJob) -> None:
                 f"The patch size {job.patch_size} does not suit {job.architecture}; "
                 f"choose an odd number from {least} on."
             )
+    if job.values != "as_is" and job.normalisation == "per_pixel":
+        raise InputError(
+            "Decibels can't be divided by their sum, as NORMALISATION per_pixel does; choose standard or "
+            "none."
+        )
     for name, share, high in (("test share", job.test_share, 1), ("learning rate", job.learning_rate, 10)):
         if not 0 < share < high:
             raise InputError(f"The {name} {share} is not between 0 and {high}.")
@@ -155,9 +174,7 @@ def run_trial(
     text = [start]
 
     def on_epoch(epoch: Epoch) -> None:
-        text[0] = (
-            f"{start} ({split.kind} split), epoch {epoch.number} of {job.epochs}, loss {epoch.loss:.4f}"
-        )
+        text[0] = f"{start} ({split.kind} split), epoch {epoch.number} of {job.epochs}, loss {epoch.loss:.4f}"
         if epoch.number == 1 or epoch.number % 10 == 0:
             context.log(f"{text[0]}, validation accuracy {epoch.validation_accuracy:.4f}")
 
@@ -177,18 +194,25 @@ def card_of(
     job: TrainClassifierJob, scene: Scene, bands: list[int], learner: Learner, trials: list[Trial],
     network: PatchNetwork | SegmentationNetwork,
 ) -> Card:  # fmt: skip
-    """Return the card of a network that reads `bands` of the scene."""
-    used = set(bands)
+    """Return the card of a network that reads `bands` of the scene or series.
+
+    Of a series it tells the dates, and how values were read. A scene's bands may have dates too, which bind
+    no other scene to them.
+    """
+    used, series = set(bands), isinstance(scene, Series)
     return Card(
         task=PIXEL_CLASSIFICATION,
         architecture=job.architecture,
         options=learner.options,
         bands=tuple(
-            CardBand(band.name, band.wavelength_nm, band.fwhm_nm, index in used)
+            CardBand(
+                band.name, band.wavelength_nm, band.fwhm_nm, index in used, band.date if series else None
+            )
             for index, band in enumerate(scene.bands)
         ),
         classes=card_classes(learner.samples.names),
         training={
+            **({"values": job.values, "calibration": job.calibration} if series else {}),
             "label_name": job.label_name,
             "seed": job.seed,
             "settings": asdict(_settings(job)),

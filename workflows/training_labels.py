@@ -14,8 +14,9 @@ from ..rasters.errors import InputError
 from ..rasters.labels import LabelledPixels, class_order, read_label_features, read_label_raster
 from ..rasters.scene import Scene
 from .context import Context
+from .series_labels import in_parcels
 
-SPLITS = ("blocks", "random")
+SPLITS = ("blocks", "parcels", "random")
 # What a split is called whose test pixels have labels of their own.
 TEST_LABELS = "test_labels"
 
@@ -60,21 +61,40 @@ class TrainingLabels:
         def make(kind: str) -> Split:
             if kind == "random":
                 return random_split(classes, samples.names, job.test_share, job.seed)
+            if kind == "parcels":
+                return self._by_parcels(job, samples, classes, context)
             return block_split(
                 samples.rows, samples.cols, classes, samples.names, job.test_share, job.block_size, job.seed
             )
 
         splits = [make(job.split)]
         if job.compare_splits:
-            other = "random" if job.split == "blocks" else "blocks"
+            other = "blocks" if job.split == "random" else "random"
             try:
                 splits.append(make(other))
             except InputError as problem:
                 context.warn(f"The {other} split can't be compared: {problem}")
         return splits
 
+    def _by_parcels(
+        self, job: TrainClassifierJob, samples: Labelled, classes: np.ndarray, context: Context
+    ) -> Split:
+        """Split as the jobs about series do, whichever of the labelled pixels have data."""
+        labels = in_parcels(self.pixels, self.width, context)
+        tests = self._are_of(labels.keys[labels.split(job.test_share, job.seed).test], samples)
+        for number, name in enumerate(samples.names):
+            if len(np.unique(tests[classes == number])) < 2:
+                raise InputError(
+                    f"Class '{name}' has no data in the parcels that test, or in those that train; label "
+                    "more of its parcels, choose another TEST_SHARE, or split by blocks."
+                )
+        return Split("parcels", np.flatnonzero(~tests), np.flatnonzero(tests))
+
+    def _are_of(self, keys: np.ndarray, samples: Labelled) -> np.ndarray:
+        return np.isin(samples.rows * np.int64(self.width) + samples.cols, keys)
+
     def _by_labels(self, samples: Labelled, classes: np.ndarray, test_only: np.ndarray) -> Split:
-        tests = np.isin(samples.rows * np.int64(self.width) + samples.cols, test_only)
+        tests = self._are_of(test_only, samples)
         if not tests.any():
             raise InputError("No pixel of TEST_LABELS has data in all bands; choose other test labels.")
         trained = np.unique(classes[~tests])

@@ -106,7 +106,7 @@ def test_dates_are_kept_and_bands_without_one_do_not_mention_it(card: Card, date
 
 
 def test_a_series_of_the_same_dates_fits(dated: Card) -> None:
-    dated.check_bands(dated_bands(dated), "series.tif")
+    dated.check_bands(dated_bands(dated), "series.tif", series=True)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,14 @@ def test_the_first_band_of_another_date_or_name_is_told(
     bands = dated_bands(dated)
     bands[place] = band
     with pytest.raises(InputError, match=sentence):
-        dated.check_bands(bands, "series.tif")
+        dated.check_bands(bands, "series.tif", series=True)
 
 
 def test_too_few_dates_are_told(dated: Card) -> None:
     with pytest.raises(InputError, match="series.tif has 2 bands, the model was trained on 4"):
-        dated.check_bands(dated_bands(dated)[:2], "series.tif")
+        dated.check_bands(dated_bands(dated)[:2], "series.tif", series=True)
+
+
+def test_a_raster_is_no_series_whatever_its_bands_are_called(dated: Card) -> None:
+    with pytest.raises(InputError, match="trained on a series, and stack.tif is read as one raster"):
+        dated.check_bands(dated_bands(dated), "stack.tif")
