@@ -238,6 +238,9 @@ def _real(pixels: np.ndarray, count: int, truths: dict[str, Truth], seeds: Seque
         "idnet": lambda seed: by_idnet(pixels, count, seed),
     }
     _head("method", "truth")
+    for digest, truth in truths.items():
+        given = by_fcls(pixels, count, 0, truth.spectra)
+        _row(["fcls, endmembers of the truth", digest], [scores(given, truth)])
     for name, method in methods.items():
         results = [method(seed) for seed in seeds]
         for digest, truth in truths.items():
