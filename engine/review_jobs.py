@@ -12,9 +12,10 @@ from .job_base import LabelledJob, SeriesSource, TargetedJob
 class MisclassificationsJob(LabelledJob):
     """Find where a `model`, or a raster of `classes`, contradicts a reference on a `scene` or a `series`.
 
-    The labels are the reference. `train_features` or `train_raster` are the labels that trained the model;
-    without them, what the reference says where the model agrees stands in. `sample` pixels of each class are
-    drawn as neighbours. `extent` is (x_min, y_min, x_max, y_max). `baseline` `auto` as in `ExplainPixelsJob`.
+    The labels are the reference, which QGIS knows as `reference`. `train_features` or `train_raster` are the
+    labels that trained the model; without them the reference stands in. Of those that the model agrees with,
+    `sample` pixels of each class are what is known of the class. The `explained` most instructive errors get
+    an attribution. `extent` is (x_min, y_min, x_max, y_max). `baseline` `auto` as in `ExplainPixelsJob`.
     """
 
     KIND: ClassVar[str] = "misclassifications"
@@ -26,10 +27,12 @@ class MisclassificationsJob(LabelledJob):
     classes: str | None = None
     train_features: str | None = None
     train_raster: str | None = None
+    reference: str = ""
     explainer: str = "integrated_gradients"
     baseline: str = "auto"
     extent: list[float] | None = None
-    sample: int = 500
+    sample: int = 300
+    explained: int = 500
     seed: int = 0
     device: str = "auto"
     memory_mb: int = 1024

@@ -203,8 +203,7 @@ def _values(scene: Scene, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
 
 def _centre(scene: Scene, row: float, col: float) -> tuple[float, float]:
     """Return where a pixel's centre lies in the coordinates that QGIS shows."""
-    grid = scene.grid.sub(Window(int(col), int(row), 1, 1))
-    x, y = grid.transform * (col - int(col) + 0.5, row - int(row) + 0.5)
+    x, y = scene.grid.display_transform(0) * (col + 0.5, row + 0.5)
     return float(x), float(y)
 
 
