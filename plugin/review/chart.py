@@ -1,0 +1,355 @@
+"""A chart of profiles: values over wavelength, date or band, on a background coloured by attribution."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qgis.PyQt.QtCore import QLineF, QPointF, QRectF, QSize, Qt
+from qgis.PyQt.QtGui import (
+    QColor,
+    QFontMetricsF,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPolygonF,
+)
+from qgis.PyQt.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+from ...algorithms._text import tr
+from . import colours
+from .profile import DATE, WAVELENGTH, Axis
+from .ticks import label, place_ticks, round_ticks
+
+_GAP = 3.0  # steps between neighbours, in medians, from which on a profile of wavelengths is broken
+_HEAD = 0.06  # of the values' range, left free above and below
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of the chart: a value per band, NaN where there is none; no colour means that of text."""
+
+    name: str
+    values: Sequence[float]
+    colour: str | None = None
+    width: float = 1.4
+    dashed: bool = False
+
+
+class ProfileChart(QWidget):
+    """Draws curves over one axis, a panel per channel, with the attribution as stripes behind them.
+
+    Every colour comes from the palette or is moved until it stands out from it. The arrow keys and the mouse
+    move a cursor that names the band and its numbers.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setAccessibleName(tr("Profile"))
+        self._axis: Axis | None = None
+        self._curves: tuple[Curve, ...] = ()
+        self._attribution: tuple[float, ...] = ()
+        self._sides = ("", "")
+        self._note = ""
+        self._range: tuple[float, float] | None = None
+        self._cursor: int | None = None
+
+    # What is shown
+
+    def show_curves(
+        self,
+        axis: Axis,
+        curves: Sequence[Curve],
+        attribution: Sequence[float] = (),
+        sides: tuple[str, str] = ("", ""),
+        value_range: tuple[float, float] | None = None,
+    ) -> None:
+        """Draw `curves` before the colours of `attribution`, a number per band.
+
+        `sides` say what negative and positive attributions speak for.
+        """
+        self._axis, self._curves = axis, tuple(curves)
+        self._attribution, self._sides, self._note = tuple(attribution), sides, ""
+        self._range = value_range
+        if self._cursor is not None and self._cursor >= len(axis.places):
+            self._cursor = None
+        self._describe()
+        self.update()
+
+    def show_note(self, text: str) -> None:
+        """Draw nothing but a sentence."""
+        self._axis, self._note, self._cursor = None, text, None
+        self.setAccessibleDescription(text)
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        em = self.fontMetrics().height()
+        return QSize(24 * em, (11 + 4 * (self._axis.panels - 1) if self._axis else 11) * em)
+
+    def minimumSizeHint(self) -> QSize:
+        em = self.fontMetrics().height()
+        return QSize(12 * em, (9 + 3 * (self._axis.panels - 1) if self._axis else 9) * em)
+
+    # Drawing
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        base = colours.base_colour(self)
+        painter.fillRect(self.rect(), base)
+        if self._axis is None or not self._axis.places:
+            painter.setPen(colours.muted(self))
+            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            em = self.fontMetrics().height()
+            painter.drawText(self.rect().adjusted(em, em, -em, -em), flags, self._note)
+            return
+        metrics = QFontMetricsF(self.font())
+        left, right = self._left(metrics), self.width() - metrics.height() * 0.6
+        top = self._draw_legend(painter, metrics, left, right)
+        bottom = self.height() - metrics.height() * 1.5
+        height = (bottom - top) / self._axis.panels
+        for panel in range(self._axis.panels):
+            gap = metrics.height() * 0.4 if panel else 0.0
+            area = QRectF(left, top + panel * height + gap, right - left, height - gap)
+            self._draw_panel(painter, metrics, area, panel)
+        self._draw_places(painter, metrics, QRectF(left, top, right - left, bottom - top))
+
+    def _draw_legend(self, painter: QPainter, metrics: QFontMetricsF, left: float, right: float) -> float:
+        """Draw names of curves and the scale of the attribution; return where the panels begin."""
+        em = metrics.height()
+        x, y = left, em * 0.3
+        for curve in self._curves:
+            width = em * 1.9 + metrics.horizontalAdvance(curve.name)
+            if x > left and x + width > right:
+                x, y = left, y + em
+            painter.setPen(self._pen(curve))
+            painter.drawLine(QLineF(x, y + em * 0.5, x + em * 1.1, y + em * 0.5))
+            painter.setPen(colours.text_colour(self))
+            room = QRectF(x + em * 1.4, y, right - x - em * 1.4, em)
+            text = metrics.elidedText(curve.name, Qt.TextElideMode.ElideRight, room.width())
+            painter.drawText(room, Qt.AlignmentFlag.AlignVCenter, text)
+            x += width + em * 0.6
+        if self._limit():
+            y += em * 1.15
+            self._draw_scale(painter, metrics, QRectF(left, y, right - left, em))
+        return y + em * 1.4
+
+    def _draw_scale(self, painter: QPainter, metrics: QFontMetricsF, area: QRectF) -> None:
+        """Draw the colours of the attribution between what they speak against and for, and their limit."""
+        em, base, limit = metrics.height(), colours.base_colour(self), self._limit()
+        against, favours = self._sides
+        number = f"±{limit:.2g}" if area.width() > 14 * em else ""
+        scale = 3.2 * em if area.width() > 18 * em else 2 * em
+        room = max(0.0, area.width() - scale - metrics.horizontalAdvance(number) - 1.8 * em)
+        painter.setPen(colours.text_colour(self))
+        middle = Qt.AlignmentFlag.AlignVCenter
+        x = area.left()
+        for side, text in enumerate((against, favours)):
+            other = metrics.horizontalAdvance(favours if side == 0 else against)
+            most = max(room / 2, room - other)
+            shown = metrics.elidedText(text, Qt.TextElideMode.ElideRight, most)
+            width = metrics.horizontalAdvance(shown)
+            painter.drawText(QRectF(x, area.top(), width + 2, em), middle, shown)
+            x += width + 0.5 * em
+            if side == 0:
+                for step in range(9):
+                    box = QRectF(x + step * scale / 9, area.top() + em * 0.2, scale / 9 + 0.5, em * 0.65)
+                    painter.fillRect(box, colours.shade((step - 4) / 4 * limit, limit, base))
+                x += scale + 0.5 * em
+        painter.setPen(colours.muted(self))
+        painter.drawText(area, middle | Qt.AlignmentFlag.AlignRight, number)
+
+    def _draw_panel(self, painter: QPainter, metrics: QFontMetricsF, area: QRectF, panel: int) -> None:
+        axis, muted = self._known_axis(), colours.muted(self)
+        low, high = self._values_range(panel)
+        self._draw_shading(painter, area, panel)
+        ticks = round_ticks(low, high, max(3, int(area.height() / (metrics.height() * 2.2))))
+        for tick in ticks:
+            y = area.bottom() - (tick - low) / (high - low) * area.height()
+            painter.setPen(QPen(colours.blended(muted, colours.base_colour(self), 0.35), 0.5))
+            painter.drawLine(QLineF(area.left(), y, area.right(), y))
+            painter.setPen(muted)
+            room = QRectF(0, y - metrics.height() / 2, area.left() - 4, metrics.height())
+            flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            painter.drawText(room, flags, label(tick, ticks))
+        painter.setPen(QPen(muted, 1))
+        painter.drawRect(area)
+        title = " ".join((*axis.channels[panel : panel + 1], *filter(None, (axis.unit,))))
+        painter.drawText(area.adjusted(4, 1, 0, 0), Qt.AlignmentFlag.AlignTop, title)
+        painter.save()
+        painter.setClipRect(area)
+        for curve in self._curves:
+            painter.setPen(self._pen(curve))
+            for run in self._runs(axis.of_panel(curve.values, panel)):
+                points = [
+                    QPointF(
+                        self._x(place, area), area.bottom() - (value - low) / (high - low) * area.height()
+                    )
+                    for place, value in run
+                ]
+                if len(points) == 1:
+                    painter.drawEllipse(points[0], 1.5, 1.5)
+                painter.drawPolyline(QPolygonF(points))
+        painter.restore()
+
+    def _draw_shading(self, painter: QPainter, area: QRectF, panel: int) -> None:
+        """Colour each band from half-way to its neighbours, or one median step where there is a gap."""
+        if not (limit := self._limit()):
+            return
+        axis, base = self._known_axis(), colours.base_colour(self)
+        half = self._median_step() / 2
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        places = axis.places
+        for index, value in enumerate(axis.of_panel(self._attribution, panel)):
+            if not math.isfinite(value):
+                continue
+            place = places[index]
+            before = (place - places[index - 1]) / 2 if index else half
+            after = (places[index + 1] - place) / 2 if index + 1 < len(places) else half
+            if axis.kind == WAVELENGTH:
+                before, after = (half if gap > _GAP * half else gap for gap in (before, after))
+            left = max(area.left(), self._x(place - before, area))
+            right = min(area.right(), self._x(place + after, area))
+            box = QRectF(left, area.top(), right - left, area.height())
+            painter.fillRect(box, colours.shade(value, limit, base))
+        painter.restore()
+
+    def _draw_places(self, painter: QPainter, metrics: QFontMetricsF, area: QRectF) -> None:
+        """Draw the ticks below the last panel, and the cursor."""
+        axis = self._known_axis()
+        low, high = self._bounds()
+        widest = metrics.horizontalAdvance("0000-00 0" if axis.kind == DATE else "00000 ")
+        ticks = place_ticks(axis, low, high, max(1, int(area.width() / widest)))
+        painter.setPen(colours.muted(self))
+        unit = {WAVELENGTH: "nm", DATE: ""}.get(axis.kind, tr("band"))
+        unit_room = metrics.horizontalAdvance(unit) + metrics.height() * 0.4
+        for place, text in ticks:
+            x = self._x(place, area)
+            painter.drawLine(QLineF(x, area.bottom(), x, area.bottom() + 3))
+            half = metrics.horizontalAdvance(text) / 2
+            if x + half < area.right() - (unit_room if unit else -half):
+                room = QRectF(x - half - 2, area.bottom() + 3, 2 * half + 4, metrics.height())
+                painter.drawText(room, Qt.AlignmentFlag.AlignCenter, text)
+        room = QRectF(area.left(), area.bottom() + 3, area.width(), metrics.height())
+        painter.drawText(room, Qt.AlignmentFlag.AlignRight, unit)
+        if self._cursor is not None:
+            painter.setPen(QPen(colours.text_colour(self), 1, Qt.PenStyle.DotLine))
+            x = self._x(axis.places[self._cursor], area)
+            painter.drawLine(QLineF(x, area.top(), x, area.bottom()))
+
+    # Where things lie
+
+    def _known_axis(self) -> Axis:
+        assert self._axis is not None  # nosec B101
+        return self._axis
+
+    def _left(self, metrics: QFontMetricsF) -> float:
+        texts = [""]
+        for panel in range(self._known_axis().panels):
+            ticks = round_ticks(*self._values_range(panel), 5)
+            texts += [label(tick, ticks) for tick in ticks]
+        return max(metrics.horizontalAdvance(text) for text in texts) + metrics.height() * 0.8
+
+    def _bounds(self) -> tuple[float, float]:
+        places, half = self._known_axis().places, self._median_step() / 2
+        return min(places) - half, max(places) + half
+
+    def _x(self, place: float, area: QRectF) -> float:
+        low, high = self._bounds()
+        return area.left() + (place - low) / (high - low) * area.width()
+
+    def _values_range(self, panel: int) -> tuple[float, float]:
+        """Return the lowest and highest value of a channel, with a little room."""
+        if self._range:
+            low, high = self._range
+        else:
+            axis = self._known_axis()
+            finite = [v for c in self._curves for v in axis.of_panel(c.values, panel) if math.isfinite(v)]
+            low, high = min(finite, default=0.0), max(finite, default=1.0)
+        room = (high - low) * _HEAD or abs(high) * _HEAD or 1.0
+        return low - room, high + room
+
+    def _median_step(self) -> float:
+        places = self._known_axis().places
+        steps = [abs(b - a) for a, b in zip(places, places[1:]) if a != b]
+        return statistics.median(steps) if steps else 1.0
+
+    def _limit(self) -> float:
+        """Return the attribution that has full colour, 0 where there is none."""
+        return max((abs(value) for value in self._attribution if math.isfinite(value)), default=0.0)
+
+    def _runs(self, values: Sequence[float]) -> list[list[tuple[float, float]]]:
+        """Return the pieces of a line: it is broken at nodata, and where bands were taken out."""
+        axis = self._known_axis()
+        widest = _GAP * self._median_step() if axis.kind == WAVELENGTH else math.inf
+        runs: list[list[tuple[float, float]]] = [[]]
+        for place, value in zip(axis.places, values):
+            gap = bool(runs[-1]) and abs(place - runs[-1][-1][0]) > widest
+            if runs[-1] and (gap or not math.isfinite(value)):
+                runs.append([])
+            if math.isfinite(value):
+                runs[-1].append((place, value))
+        return [run for run in runs if run]
+
+    def _pen(self, curve: Curve) -> QPen:
+        colour = QColor(curve.colour) if curve.colour else colours.text_colour(self)
+        pen = QPen(colours.readable(colour, colours.base_colour(self)), curve.width)
+        if curve.dashed:
+            pen.setStyle(Qt.PenStyle.DashLine)
+        return pen
+
+    # The cursor
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        if self._axis is None or not self._axis.places:
+            return
+        metrics = QFontMetricsF(self.font())
+        left, right = self._left(metrics), self.width() - metrics.height() * 0.6
+        low, high = self._bounds()
+        place = low + (event.pos().x() - left) / max(1.0, right - left) * (high - low)
+        places = self._axis.places
+        self._move_to(min(range(len(places)), key=lambda index: abs(places[index] - place)))
+        QToolTip.showText(self.mapToGlobal(event.pos()), self.accessibleDescription(), self)
+
+    def leaveEvent(self, event: object) -> None:
+        self._cursor = None
+        self.update()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        steps = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
+        step = steps.get(event.key())
+        if step is None or self._axis is None or not self._axis.places:
+            super().keyPressEvent(event)
+            return
+        last = len(self._axis.places) - 1
+        start = (-1 if step > 0 else last + 1) if self._cursor is None else self._cursor
+        self._move_to(min(last, max(0, start + step)))
+        QToolTip.showText(self.mapToGlobal(self.rect().center()), self.accessibleDescription(), self)
+
+    def _move_to(self, index: int) -> None:
+        self._cursor = index
+        self._describe()
+        self.update()
+
+    def _describe(self) -> None:
+        """Say in words what the cursor points at, for the tip and for screen readers."""
+        if self._axis is None or self._cursor is None:
+            self.setAccessibleDescription(" – ".join(filter(None, self._sides)))
+            return
+        lines, axis = [], self._axis
+        for panel in range(axis.panels):
+            band = axis.bands[panel][self._cursor]
+            lines.append(axis.names[band])
+            numbers = [(curve.name, curve.values) for curve in self._curves]
+            if self._attribution:
+                numbers.append((tr("attribution"), self._attribution))
+            lines += [f"{name}: {values[band]:.4g}" for name, values in numbers if band < len(values)]
+        self.setAccessibleDescription("\n".join(lines))
