@@ -38,8 +38,10 @@ class ResultPostProcessor(QgsProcessingLayerPostProcessorInterface):
     ) -> None:
         """Called by QGIS on the main thread, once the layer is in the project."""
         _waiting.discard(self)
-        if isinstance(layer, QgsRasterLayer) and not user_style(self.algorithm_id, self.output):
-            style = Path(layer.source()).with_suffix(".qml")
+        if isinstance(layer, (QgsRasterLayer, QgsVectorLayer)) and not user_style(
+            self.algorithm_id, self.output
+        ):
+            style = Path(layer.source().split("|")[0]).with_suffix(".qml")
             if style.is_file():
                 layer.loadNamedStyle(str(style))
         if isinstance(layer, QgsVectorLayer):

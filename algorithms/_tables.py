@@ -68,16 +68,19 @@ def write_table(
 ) -> str | None:
     """Write `table` (columns with name and type, and rows) to the sink parameter `name`.
 
-    A table of `places` (x and y of each row) becomes points in the coordinate system `crs`. The columns'
-    aliases are for the loaded layer: few formats keep them, and QGIS warns of the others.
+    A table of `places` (x and y of each row) becomes points in the coordinate system `crs`, one of
+    `geometries` (WKT of each row) features of the type `geometry`. The columns' aliases are for the loaded
+    layer: few formats keep them, and QGIS warns of the others.
     Returns the destination id, None where the table is not wanted.
     """
     fields = QgsFields()
     for column in table["columns"]:
         fields.append(QgsField(column["name"], _TYPES[column["type"]]))
-    places = table.get("places")
+    places, geometries = table.get("places"), table.get("geometries")
     kind = Qgis.WkbType.NoGeometry if places is None else Qgis.WkbType.Point
-    crs = QgsCoordinateReferenceSystem() if places is None else crs
+    if geometries is not None:
+        kind = Qgis.WkbType[table["geometry"]]
+    crs = QgsCoordinateReferenceSystem() if kind == Qgis.WkbType.NoGeometry else crs
     sink, destination = algorithm.parameterAsSink(parameters, name, context, fields, kind, crs)
     if sink is None:
         if is_empty(parameters.get(name)):
@@ -88,6 +91,8 @@ def write_table(
         feature.setAttributes(list(row))
         if places is not None:
             feature.setGeometry(QgsGeometry.fromPointXY(QgsPointXY(*places[number])))
+        if geometries is not None:
+            feature.setGeometry(QgsGeometry.fromWkt(geometries[number]))
         if not sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert):
             raise QgsProcessingException(algorithm.writeFeatureError(sink, parameters, name))
     sink.flushBuffer()
