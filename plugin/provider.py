@@ -17,6 +17,7 @@ from ..algorithms.compare_sensors import CompareSensors
 from ..algorithms.demo_data import DemoData
 from ..algorithms.evaluate_explainers import EvaluateExplainers
 from ..algorithms.grad_slam import GradSlam
+from ..algorithms.misclassifications import Misclassifications
 from ..algorithms.segmentation_contributions import SegmentationContributions
 from ..algorithms.setup_engine import SetupEngine
 from ..algorithms.train_autoencoder import TrainAutoencoder
@@ -29,7 +30,7 @@ ICON = str(ROOT / "resources" / "icons" / "explain.svg")
 ALGORITHMS = (
     SetupEngine, DemoData, TrainClassifier, TrainSceneClassifier, Classify, Attribution, EvaluateExplainers,
     SegmentationContributions, AbsorptionFeatures, TrainAutoencoder, ClusterSeries, GradSlam, CompareSensors,
-    Unmix,
+    Unmix, Misclassifications,
 )  # fmt: skip
 
 
