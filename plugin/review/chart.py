@@ -5,39 +5,28 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from qgis.PyQt.QtCore import QLineF, QPointF, QRectF, QSize, Qt
 from qgis.PyQt.QtGui import (
-    QColor,
     QFontMetricsF,
     QKeyEvent,
     QMouseEvent,
     QPainter,
     QPaintEvent,
     QPen,
+    QPixmap,
     QPolygonF,
 )
 from qgis.PyQt.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from ...algorithms._text import tr
 from . import colours
+from .legend import Curve, draw_legend, draw_scale, pen_of
 from .profile import DATE, WAVELENGTH, Axis
 from .ticks import label, place_ticks, round_ticks
 
 _GAP = 3.0  # steps between neighbours, in medians, from which on a profile of wavelengths is broken
 _HEAD = 0.06  # of the values' range, left free above and below
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A line of the chart: a value per band, NaN where there is none; no colour means that of text."""
-
-    name: str
-    values: Sequence[float]
-    colour: str | None = None
-    width: float = 1.4
-    dashed: bool = False
 
 
 class ProfileChart(QWidget):
@@ -60,6 +49,9 @@ class ProfileChart(QWidget):
         self._note = ""
         self._range: tuple[float, float] | None = None
         self._cursor: int | None = None
+        self._area = QRectF()  # of all panels
+        self._picture: QPixmap | None = None
+        self._look: tuple = ()
 
     # What is shown
 
@@ -77,7 +69,7 @@ class ProfileChart(QWidget):
         """
         self._axis, self._curves = axis, tuple(curves)
         self._attribution, self._sides, self._note = tuple(attribution), sides, ""
-        self._range = value_range
+        self._range, self._picture = value_range, None
         if self._cursor is not None and self._cursor >= len(axis.places):
             self._cursor = None
         self._describe()
@@ -85,7 +77,7 @@ class ProfileChart(QWidget):
 
     def show_note(self, text: str) -> None:
         """Draw nothing but a sentence."""
-        self._axis, self._note, self._cursor = None, text, None
+        self._axis, self._note, self._cursor, self._picture = None, text, None, None
         self.setAccessibleDescription(text)
         self.update()
 
@@ -100,10 +92,33 @@ class ProfileChart(QWidget):
     # Drawing
 
     def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the picture, which is kept until it changes, and the cursor on top."""
+        ratio = self.devicePixelRatioF()
+        look = (
+            self.size(),
+            ratio,
+            colours.base_colour(self).name(),
+            colours.text_colour(self).name(),
+            self.font(),
+        )
+        if self._picture is None or look != self._look:
+            self._picture, self._look = QPixmap(self.size() * ratio), look
+            self._picture.setDevicePixelRatio(ratio)
+            picture = QPainter(self._picture)
+            self._draw(picture)
+            picture.end()
         painter = QPainter(self)
+        painter.drawPixmap(0, 0, self._picture)
+        if self._axis is not None and self._cursor is not None and not self._area.isNull():
+            painter.setPen(QPen(colours.text_colour(self), 1, Qt.PenStyle.DotLine))
+            x = self._x(self._axis.places[self._cursor], self._area)
+            painter.drawLine(QLineF(x, self._area.top(), x, self._area.bottom()))
+
+    def _draw(self, painter: QPainter) -> None:
+        painter.setFont(self.font())
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        base = colours.base_colour(self)
-        painter.fillRect(self.rect(), base)
+        painter.fillRect(self.rect(), colours.base_colour(self))
+        self._area = QRectF()
         if self._axis is None or not self._axis.places:
             painter.setPen(colours.muted(self))
             flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
@@ -112,59 +127,19 @@ class ProfileChart(QWidget):
             return
         metrics = QFontMetricsF(self.font())
         left, right = self._left(metrics), self.width() - metrics.height() * 0.6
-        top = self._draw_legend(painter, metrics, left, right)
+        top = draw_legend(painter, self, self._curves, left, right)
+        if limit := self._limit():
+            scale = QRectF(left, top, right - left, metrics.height())
+            top = draw_scale(painter, self, self._sides, limit, scale)
+        top += metrics.height() * 0.3
         bottom = self.height() - metrics.height() * 1.5
         height = (bottom - top) / self._axis.panels
         for panel in range(self._axis.panels):
             gap = metrics.height() * 0.4 if panel else 0.0
             area = QRectF(left, top + panel * height + gap, right - left, height - gap)
             self._draw_panel(painter, metrics, area, panel)
-        self._draw_places(painter, metrics, QRectF(left, top, right - left, bottom - top))
-
-    def _draw_legend(self, painter: QPainter, metrics: QFontMetricsF, left: float, right: float) -> float:
-        """Draw names of curves and the scale of the attribution; return where the panels begin."""
-        em = metrics.height()
-        x, y = left, em * 0.3
-        for curve in self._curves:
-            width = em * 1.9 + metrics.horizontalAdvance(curve.name)
-            if x > left and x + width > right:
-                x, y = left, y + em
-            painter.setPen(self._pen(curve))
-            painter.drawLine(QLineF(x, y + em * 0.5, x + em * 1.1, y + em * 0.5))
-            painter.setPen(colours.text_colour(self))
-            room = QRectF(x + em * 1.4, y, right - x - em * 1.4, em)
-            text = metrics.elidedText(curve.name, Qt.TextElideMode.ElideRight, room.width())
-            painter.drawText(room, Qt.AlignmentFlag.AlignVCenter, text)
-            x += width + em * 0.6
-        if self._limit():
-            y += em * 1.15
-            self._draw_scale(painter, metrics, QRectF(left, y, right - left, em))
-        return y + em * 1.4
-
-    def _draw_scale(self, painter: QPainter, metrics: QFontMetricsF, area: QRectF) -> None:
-        """Draw the colours of the attribution between what they speak against and for, and their limit."""
-        em, base, limit = metrics.height(), colours.base_colour(self), self._limit()
-        against, favours = self._sides
-        number = f"±{limit:.2g}" if area.width() > 14 * em else ""
-        scale = 3.2 * em if area.width() > 18 * em else 2 * em
-        room = max(0.0, area.width() - scale - metrics.horizontalAdvance(number) - 1.8 * em)
-        painter.setPen(colours.text_colour(self))
-        middle = Qt.AlignmentFlag.AlignVCenter
-        x = area.left()
-        for side, text in enumerate((against, favours)):
-            other = metrics.horizontalAdvance(favours if side == 0 else against)
-            most = max(room / 2, room - other)
-            shown = metrics.elidedText(text, Qt.TextElideMode.ElideRight, most)
-            width = metrics.horizontalAdvance(shown)
-            painter.drawText(QRectF(x, area.top(), width + 2, em), middle, shown)
-            x += width + 0.5 * em
-            if side == 0:
-                for step in range(9):
-                    box = QRectF(x + step * scale / 9, area.top() + em * 0.2, scale / 9 + 0.5, em * 0.65)
-                    painter.fillRect(box, colours.shade((step - 4) / 4 * limit, limit, base))
-                x += scale + 0.5 * em
-        painter.setPen(colours.muted(self))
-        painter.drawText(area, middle | Qt.AlignmentFlag.AlignRight, number)
+        self._area = QRectF(left, top, right - left, bottom - top)
+        self._draw_places(painter, metrics, self._area)
 
     def _draw_panel(self, painter: QPainter, metrics: QFontMetricsF, area: QRectF, panel: int) -> None:
         axis, muted = self._known_axis(), colours.muted(self)
@@ -186,7 +161,7 @@ class ProfileChart(QWidget):
         painter.save()
         painter.setClipRect(area)
         for curve in self._curves:
-            painter.setPen(self._pen(curve))
+            painter.setPen(pen_of(curve, self))
             for run in self._runs(axis.of_panel(curve.values, panel)):
                 points = [
                     QPointF(
@@ -223,7 +198,7 @@ class ProfileChart(QWidget):
         painter.restore()
 
     def _draw_places(self, painter: QPainter, metrics: QFontMetricsF, area: QRectF) -> None:
-        """Draw the ticks below the last panel, and the cursor."""
+        """Draw the ticks below the last panel."""
         axis = self._known_axis()
         low, high = self._bounds()
         widest = metrics.horizontalAdvance("0000-00 0" if axis.kind == DATE else "00000 ")
@@ -240,10 +215,6 @@ class ProfileChart(QWidget):
                 painter.drawText(room, Qt.AlignmentFlag.AlignCenter, text)
         room = QRectF(area.left(), area.bottom() + 3, area.width(), metrics.height())
         painter.drawText(room, Qt.AlignmentFlag.AlignRight, unit)
-        if self._cursor is not None:
-            painter.setPen(QPen(colours.text_colour(self), 1, Qt.PenStyle.DotLine))
-            x = self._x(axis.places[self._cursor], area)
-            painter.drawLine(QLineF(x, area.top(), x, area.bottom()))
 
     # Where things lie
 
@@ -298,13 +269,6 @@ class ProfileChart(QWidget):
             if math.isfinite(value):
                 runs[-1].append((place, value))
         return [run for run in runs if run]
-
-    def _pen(self, curve: Curve) -> QPen:
-        colour = QColor(curve.colour) if curve.colour else colours.text_colour(self)
-        pen = QPen(colours.readable(colour, colours.base_colour(self)), curve.width)
-        if curve.dashed:
-            pen.setStyle(Qt.PenStyle.DashLine)
-        return pen
 
     # The cursor
 

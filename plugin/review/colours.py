@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qgis.PyQt.QtGui import QColor, QPalette
-from qgis.PyQt.QtWidgets import QWidget
+from qgis.PyQt.QtWidgets import QApplication, QWidget
 
 # ColorBrewer's RdBu, as in the attribution rasters: told apart by the colour-blind too.
 FOR, AGAINST = QColor("#d6604d"), QColor("#4393c3")
@@ -11,6 +11,7 @@ FOR, AGAINST = QColor("#d6604d"), QColor("#4393c3")
 PIXEL_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#0072b2")
 _LEAST_CONTRAST = 2.5  # between a line and what it is drawn on; WCAG asks for 3 of large shapes
 _SHADE = 0.8  # opacity of the strongest attribution
+_OPAQUE = 255
 _STEP = 12  # of 255, by which a colour is moved until it stands out
 
 
@@ -20,8 +21,14 @@ def text_colour(widget: QWidget) -> QColor:
 
 
 def base_colour(widget: QWidget) -> QColor:
-    """Return the colour that charts are drawn on."""
-    return widget.palette().color(QPalette.ColorRole.Base)
+    """Return the colour that charts are drawn on; where a style sheet sees through it, the parent's."""
+    behind: QWidget | None = widget
+    while behind is not None:
+        colour = behind.palette().color(QPalette.ColorRole.Base)
+        if colour.alpha() == _OPAQUE:
+            return colour
+        behind = behind.parentWidget()
+    return QApplication.palette().color(QPalette.ColorRole.Base)
 
 
 def muted(widget: QWidget) -> QColor:

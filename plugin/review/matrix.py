@@ -14,7 +14,6 @@ from qgis.PyQt.QtGui import (
     QPainter,
     QPaintEvent,
     QPen,
-    QResizeEvent,
 )
 from qgis.PyQt.QtWidgets import QSizePolicy, QToolTip, QWidget
 
@@ -55,7 +54,7 @@ class ConfusionMatrix(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Minimum)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self.setAccessibleName(tr("Confusion matrix of the errors"))
         self.classes: tuple[str, ...] = ()
         self._counts: Mapping[Pair, PairCount] = {}
@@ -87,9 +86,6 @@ class ConfusionMatrix(QWidget):
 
     def minimumSizeHint(self) -> QSize:
         return self._size(_LEAST_SIDE)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        self.updateGeometry()
 
     def _size(self, side: float) -> QSize:
         left, top, _ = self._layout()

@@ -41,7 +41,7 @@ class MistakesPage(MistakesForm):
         project.layersAdded.connect(self._list_layers)
         project.layersRemoved.connect(self._list_layers)
         self._list_layers()
-        self.show_nothing(tr("Choose a layer of errors, as 'Find misclassifications' makes them."))
+        self.show_nothing(tr("Choose a layer of errors, as 'Find mistakes' makes them."))
 
     def _connect(self) -> None:
         self.layers.layerChanged.connect(self.open)

@@ -8,7 +8,8 @@ from dataclasses import replace
 from qgis.PyQt.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from ...algorithms._text import tr
-from .chart import Curve, ProfileChart
+from .chart import ProfileChart
+from .legend import Curve
 from .pictures import ChipView, ProbabilityBars
 from .profile import Axis, Explanation, Pixel
 

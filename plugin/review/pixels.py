@@ -26,7 +26,8 @@ from ...algorithms import _settings
 from ...algorithms._text import tr
 from ...engine.jobs import ExplainPixelsJob
 from . import colours
-from .chart import Curve, ProfileChart
+from .chart import ProfileChart
+from .legend import Curve
 from .on_map import OnMap
 from .pixel_view import common_range, mean_curves
 from .pixels_form import PixelsForm

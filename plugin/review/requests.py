@@ -31,56 +31,58 @@ class PixelRequests(QObject):
     answered = pyqtSignal(object, object)
     failed = pyqtSignal(object, str)
 
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._lock = threading.Lock()
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = threading.Condition()
         self._waiting: tuple[Hashable, Callable[[], Job]] | None = None
-        self._thread: threading.Thread | None = None
+        self._running = self._closed = False
         self._started = 0.0
-        self._closed = False
+        # One thread for all: starting one at each click could hold up the window on a busy machine.
+        self._thread = threading.Thread(target=self._work, name="explanation-layers-pixels", daemon=True)
+        self._thread.start()
 
     def ask(self, key: Hashable, make_job: Callable[[], Job]) -> None:
         """Run the job that `make_job` returns; that is called on the other thread too."""
-        with self._lock:
+        with self._turn:
             self._waiting = key, make_job
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(
-                    target=self._work, name="explanation-layers-pixels", daemon=True
-                )
-                self._thread.start()
+            self._turn.notify()
 
     @property
     def busy(self) -> bool:
         """Whether an answer is awaited."""
-        return self._thread is not None
+        return self._running or self._waiting is not None
 
     def close(self) -> None:
         """Stop, and wait until nothing more can arrive."""
-        with self._lock:
-            self._closed, self._waiting, thread = True, None, self._thread
-        if thread is not None:
-            thread.join(_CLOSE_SECONDS)
+        with self._turn:
+            self._closed, self._waiting = True, None
+            self._turn.notify()
+        self._thread.join(_CLOSE_SECONDS)
 
     def _work(self) -> None:
         while True:
-            with self._lock:
-                if self._waiting is None:
-                    self._thread = None
+            with self._turn:
+                self._running = False
+                while self._waiting is None and not self._closed:
+                    self._turn.wait()
+                if self._closed or self._waiting is None:
                     return
                 (key, make_job), self._waiting = self._waiting, None
-                self._started = time.monotonic()
-            try:
-                python = required_python()
-                engine = engine_for(python, _settings.profile_folder())
-                self._emit(self.answered, key, engine.run(make_job(), is_cancelled=self._is_cancelled))
-            except EngineError as error:
-                if error.kind != "cancelled":
-                    self._emit(self.failed, key, str(error))
-            except QgsProcessingException as error:
+                self._running, self._started = True, time.monotonic()
+            self._run(key, make_job)
+
+    def _run(self, key: Hashable, make_job: Callable[[], Job]) -> None:
+        try:
+            engine = engine_for(required_python(), _settings.profile_folder())
+            self._emit(self.answered, key, engine.run(make_job(), is_cancelled=self._is_cancelled))
+        except EngineError as error:
+            if error.kind != "cancelled":
                 self._emit(self.failed, key, str(error))
-            except Exception as error:
-                text = tr("The pixel could not be explained: {reason}.").format(reason=error)
-                self._emit(self.failed, key, text)
+        except QgsProcessingException as error:
+            self._emit(self.failed, key, str(error))
+        except Exception as error:
+            text = tr("The pixel could not be explained: {reason}.").format(reason=error)
+            self._emit(self.failed, key, text)
 
     def _is_cancelled(self) -> bool:
         superseded = self._waiting is not None and time.monotonic() - self._started > PATIENCE_SECONDS

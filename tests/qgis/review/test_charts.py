@@ -8,9 +8,11 @@ import pytest
 from qgis.PyQt.QtCore import QCoreApplication, QPoint, Qt
 from qgis.PyQt.QtGui import QColor, QImage, QPainter, QPalette
 from qgis.PyQt.QtTest import QTest
+from qgis.PyQt.QtWidgets import QWidget
 
 from explanation_layers.plugin.review import colours
-from explanation_layers.plugin.review.chart import Curve, ProfileChart
+from explanation_layers.plugin.review.chart import ProfileChart
+from explanation_layers.plugin.review.legend import Curve
 from explanation_layers.plugin.review.matrix import ConfusionMatrix, PairCount
 from explanation_layers.plugin.review.pictures import ChipView, ProbabilityBars
 from explanation_layers.plugin.review.profile import Axis, Explanation
@@ -149,6 +151,20 @@ def test_a_note_and_numbers_that_are_all_unknown_can_be_drawn(chart):
     picture(chart)
     chart.show_curves(spectrum_axis(400), [Curve("pixel", [7.0])], [0.0])
     picture(chart, 80, 60)
+
+
+def test_under_a_style_sheet_that_sees_through_the_parents_colour_counts(qgis_app):
+    """As QGIS's own dark theme does it."""
+    outer = with_palette(QWidget(), "#323232", "#dddddd")
+    inner = with_palette(QWidget(outer), "#323232", "#dddddd")
+    clear = QPalette(inner.palette())
+    clear.setColor(QPalette.ColorRole.Base, QColor(0, 0, 0, 0))
+    inner.setPalette(clear)
+    chart = ProfileChart(inner)
+    assert colours.base_colour(chart) == QColor("#323232")
+    chart.show_curves(spectrum_axis(400, 500), [Curve("pixel", [0.1, 0.5])], [0.0, 1.0])
+    found = colours_of(picture(chart))
+    assert "#ff00ff" not in found and "#000000" not in found and found["#323232"] > 10_000
 
 
 def test_bars_show_the_likeliest_and_mark_the_reference(qgis_app, data, model):
