@@ -108,6 +108,28 @@ def test_attribution(run, demo, trained, tmp_path):
     assert ogr.Open(table).GetLayer().GetFeatureCount() == 6 * bands
 
 
+def test_crops_of_a_series_are_learnt_mapped_and_explained_by_date(run, tmp_path):
+    demo = run("demodata", SCENE="sar_series", SIZE=64, SEED=1, FOLDER=str(tmp_path / "demo"))
+    model, classes = str(tmp_path / "model.safetensors"), str(tmp_path / "classes.tif")
+    learnt = run(
+        "trainclassifier", SERIES=[demo["RASTER"]], VALUES="power", LABELS=demo["LABELS"],
+        LABEL_FIELD="class", SPLIT="parcels", EPOCHS=8, COMPARE_SPLITS=False, MODEL=model,
+    )  # fmt: skip
+    assert learnt["OVERALL_ACCURACY"] > 0.95
+    assert run("classify", SERIES=[demo["RASTER"]], MODEL=model, CLASSES=classes)["CLASSES"] == classes
+    assert grid(classes) == grid(demo["RASTER"])
+    table = str(tmp_path / "bands.gpkg")
+    run("attribution", SERIES=[demo["RASTER"]], MODEL=model, STEPS=8, BAND_TABLE=table)
+    bands = ogr.Open(table)
+    rows = [row for row in bands.GetLayer() if row["class"] == "cotton"]
+    assert len(rows) == gdal.Open(demo["RASTER"]).RasterCount
+    # Cotton is brighter from 25 August to 12 September.
+    first = max(rows, key=lambda row: row["mean"])["band_name"]
+    assert "2017-08-25" <= first[:10] <= "2017-09-12"
+    said = run("classify", fails=True, INPUT=demo["RASTER"], MODEL=model, CLASSES=str(tmp_path / "no.tif"))
+    assert "give the rasters with their dates as SERIES" in said and "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

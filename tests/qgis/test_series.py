@@ -140,6 +140,49 @@ def test_attribution_takes_a_series(engine, feedback, scene, model):
         processing.run("explain:attribution", {**parameters, "INPUT": scene}, feedback=feedback)
 
 
+def test_a_classifier_learns_from_a_series(engine, feedback, scene, points, tmp_path):
+    labels = points([(300_015, 5_799_985, "beet"), (300_045, 5_799_955, "maize")])
+    parameters = {
+        "SERIES": [scene], "DATES": "2017-01-03,2017-01-15,2017-02-02", "CHANNELS": "VV",
+        "START_DATE": "2017-01-01", "END_DATE": "2017-12-31", "VALUES": "amplitude", "CALIBRATION": -83,
+        "LABELS": labels, "LABEL_FIELD": "kind", "SPLIT": "parcels", "MODEL": str(tmp_path / "m.safetensors"),
+    }  # fmt: skip
+    processing.run("explain:trainclassifier", parameters, feedback=feedback)
+    job = engine.jobs[-1]
+    assert job.scene is None and job.series.paths == (scene,) and len(job.series.dates) == 3
+    assert (job.series.channels, job.series.start, job.series.end) == (("VV",), "2017-01-01", "2017-12-31")
+    assert (job.values, job.calibration, job.split) == ("amplitude", -83, "parcels")
+    assert job.label_features and feedback.warnings == []
+    del parameters["SERIES"]
+    processing.run("explain:trainclassifier", {**parameters, "INPUT": scene}, feedback=feedback)
+    job = engine.jobs[-1]
+    assert (job.scene, job.series, job.values, job.calibration) == (scene, None, "as_is", 0)
+    for name in ("DATES", "CHANNELS", "START_DATE", "END_DATE", "VALUES", "CALIBRATION"):
+        assert f"{name} is not used with INPUT." in feedback.warnings
+
+
+@pytest.mark.parametrize("name", ["trainclassifier", "classify"])
+def test_a_raster_or_a_series_but_not_both(engine, feedback, scene, model, tmp_path, name):
+    given = {"MODEL": model, "CLASSES": str(tmp_path / "classes.tif")}
+    if name == "trainclassifier":
+        given = {"MODEL": str(tmp_path / "m.safetensors"), "LABELS": scene}
+    for inputs in ({}, {"INPUT": scene, "SERIES": [scene]}, {"INPUT": scene, "SERIES_FOLDER": str(tmp_path)}):
+        with pytest.raises(QgsProcessingException, match="Give either INPUT, a raster, or the rasters"):
+            processing.run(f"explain:{name}", {**given, **inputs}, feedback=feedback)
+    assert engine.jobs == []
+
+
+def test_classify_takes_a_series(engine, feedback, scene, model, tmp_path):
+    parameters = {
+        "SERIES": [scene], "DATES": "2017-01-03", "MODEL": model, "CLASSES": str(tmp_path / "classes.tif"),
+        "EXTENT": "300030,300090,5799900,5799970",
+    }  # fmt: skip
+    processing.run("explain:classify", parameters, feedback=feedback)
+    job = engine.jobs[-1]
+    assert job.scene is None and job.series.paths == (scene,) and job.series.dates == ("2017-01-03",)
+    assert job.extent == [300_030, 5_799_900, 300_090, 5_799_970]
+
+
 def test_a_series_is_learnt_clustered_and_explained_for_real(run, tmp_path):
     demo = run("demodata", SCENE="sar_series", SIZE=64, SEED=1, FOLDER=str(tmp_path / "demo"))
     series = {"SERIES": [demo["RASTER"]]}
