@@ -27,6 +27,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QMetaType
 
+from ...algorithms._rasters import known_crs
 from ...algorithms._text import tr
 from .records import ErrorRecord
 from .store import ReviewError, ReviewStore
@@ -88,7 +89,7 @@ class LabelExport:
             context = QgsProject.instance().transformContext()
             self._reference = QgsVectorLayerFeatureSource(reference)
             self._class_index = index
-            self._transform = QgsCoordinateTransform(reference.crs(), self._crs, context)
+            self._transform = QgsCoordinateTransform(known_crs(reference.crs()), self._crs, context)
             self._points = QgsWkbTypes.geometryType(reference.wkbType()) == Qgis.GeometryType.Point
             self._kind = reference.wkbType()
 

@@ -95,9 +95,9 @@ class ConfusionMatrix(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         base, text, muted = colours.base_colour(self), colours.text_colour(self), colours.muted(self)
-        painter.fillRect(self.rect(), base)
         metrics = QFontMetricsF(self.font())
         left, top, side = self._layout()
+        painter.fillRect(QRectF(0, 0, self.width(), top + len(self.classes) * side + 2), base)
         most = max((count.errors for count in self._counts.values()), default=0)
         for row, true in enumerate(self.classes):
             self._draw_names(painter, metrics, row, true, left, top, side)

@@ -75,7 +75,7 @@ class MistakesForm(QWidget):
         top.addRow(tr("Errors"), chosen)
         self.table = QWidget()
         inside = QVBoxLayout(self.table)
-        for widget in (self.pair, self.matrix, self.see):
+        for widget in (self.pair, self.see, self.matrix):
             inside.addWidget(widget)
         inside.addStretch()
         layout = QVBoxLayout(self)

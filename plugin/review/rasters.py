@@ -13,7 +13,7 @@ from qgis.core import (
     QgsRectangle,
 )
 
-from ...algorithms._rasters import RasterSource
+from ...algorithms._rasters import RasterSource, known_crs
 from ...algorithms._series import layer_dates
 from ...engine.jobs import SeriesSource
 
@@ -33,7 +33,7 @@ class ClickedRasters:
             layers = _group_of(layer)
         self.name = layer.name()
         self.count = len(layers)
-        self.crs = QgsCoordinateReferenceSystem(layer.crs())
+        self.crs = known_crs(QgsCoordinateReferenceSystem(layer.crs()))
         self.extent = QgsRectangle(layer.extent())
         self._sources = [RasterSource.of(each) for each in layers]
         self._dates = tuple(layer_dates(each) for each in layers)

@@ -17,6 +17,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QDateTime, QObject, Qt, pyqtSignal
 
+from ...algorithms._rasters import known_crs
 from ...algorithms._text import tr
 from .matrix import Pair, PairCount
 from .records import COLUMNS, EDITED, ErrorRecord, Filter, sort_key
@@ -45,7 +46,7 @@ class ReviewStore(QObject):
         self.path = path = _checked(layer)
         self.name = layer.name()
         self.sources = ReviewSources.of_layer(layer)
-        self.crs = QgsCoordinateReferenceSystem(layer.crs())
+        self.crs = known_crs(QgsCoordinateReferenceSystem(layer.crs()))
         self.records: dict[int, ErrorRecord] = {}
         self.counts: dict[Pair, PairCount] = {}  # whatever the filter
         self.order: list[int] = []
