@@ -255,7 +255,8 @@ def _review(job: Job, reference: Reference) -> dict:
     values = job.to_dict()
     return {
         "scene": job.scene, "series": values["series"], "model": job.model, "class_raster": job.classes,
-        "reference": job.reference or job.label_raster, "reference_field": job.label_name or None,
+        "reference": job.reference or job.label_raster,
+        "reference_field": (job.label_name or None) if job.label_features else None,
         "explainer": job.explainer,
         "class_names": [{"name": entry.name, "colour": entry.colour} for entry in reference.classes],
     }  # fmt: skip

@@ -25,8 +25,6 @@ from .samples import pixels_by_block
 # Pixels of a region that are looked at: its middle one and up to four others.
 _LOOKED_AT = 5
 _AT_ONCE = 512
-# This part of the correct pixels is less confident than a suspected label may be.
-_LEAST_CONFIDENT = 0.1
 # Blocks that single pixels are read by.
 _BLOCK = 128
 
@@ -88,13 +86,12 @@ def known_of(
         )
     rows, cols, keys = rows[kept], cols[kept], keys[kept]
     spectra, classes = spectra[kept], classes[kept]
-    features = predictor.features(rows, cols, spectra)
+    space = ClassSpace(spectra, classes, count)
     brightness = spectra.mean(1)
     of_light = not isinstance(predictor.scene, Series)
     return Known(
-        samples=Samples(features, classes, keys, count),
-        space=ClassSpace(spectra, classes, count),
-        usual=_usual(reference, judged),
+        samples=Samples(_features(predictor, space, rows, cols, spectra), classes, keys, count),
+        space=space,
         fences=fences(brightness) if of_light else (-np.inf, np.inf),
         names=reference.names,
     )
@@ -174,22 +171,19 @@ def explain_by_means(
     return texts
 
 
+def _features(
+    predictor: Predictor, space: ClassSpace, rows: np.ndarray, cols: np.ndarray, spectra: np.ndarray
+) -> np.ndarray:
+    """Return what pixels are told apart by: the model's features, else their places among the classes."""
+    found = predictor.features(rows, cols)
+    return space.placed(spectra) if found is None else found
+
+
 def _predicted(predictor: Predictor, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     found = np.empty(len(rows), dtype=np.int64)
     for members, window in pixels_by_block(rows, cols, predictor.scene, predictor.side):
         found[members] = predictor.predict(rows[members], cols[members], window).classes
     return found
-
-
-def _usual(reference: Reference, judged: Judged) -> np.ndarray:
-    """Return the probability that nine of ten correct pixels of each class have at least."""
-    usual = np.zeros(len(reference.classes))
-    right = judged.known() & (judged.predicted == reference.true) & np.isfinite(judged.confidence)
-    for number in range(len(usual)):
-        own = judged.confidence[right & (reference.true == number)]
-        # A class without correct pixels has no say: any confidence in it is enough.
-        usual[number] = np.quantile(own, _LEAST_CONFIDENT) if own.size else 0.0
-    return usual
 
 
 def _parts(regions: Regions, chosen: np.ndarray, reference: Reference) -> Iterator[np.ndarray]:
@@ -210,7 +204,7 @@ def _facts(
     """
     rows, cols = reference.rows[pixels], reference.cols[pixels]
     spectra = read_spectra(predictor.scene, predictor.bands, rows, cols)
-    features = predictor.features(rows, cols, spectra)
+    features = _features(predictor, known.space, rows, cols, spectra)
     keys = rows * np.int64(predictor.scene.grid.width) + cols
     among = np.stack([reference.true[pixels], judged.predicted[pixels]], 1)
     _, own = np.unique(owners, return_inverse=True)

@@ -133,7 +133,7 @@ class ClassSpace:
 
         1 is the limit; infinite where there is no sample of a class.
         """
-        away = ((self.placed(spectra)[:, None] - self.means) ** 2).sum(2) / self.limits
+        away = ((self.placed(spectra)[:, None] - self.means) ** 2).sum(2) / np.maximum(self.limits, _TINY)
         return np.where(self.present, away, np.inf)
 
     def mixture(self, spectra: np.ndarray, among: np.ndarray) -> Mixture:
@@ -156,7 +156,7 @@ class ClassSpace:
                 share = ((places - self.means[start]) * line).sum(1) / length
                 share = np.clip(share, 0, 1)
                 off = ((places - self.means[start] - share[:, None] * line) ** 2).sum(1)
-                off /= np.maximum(self.limits[start], self.limits[other])
+                off /= np.maximum(np.maximum(self.limits[start], self.limits[other]), _TINY)
                 better = usable & (off < best.squared)
                 best.first[better], best.second[better] = start[better], other
                 best.share[better], best.squared[better] = share[better], off[better]

@@ -58,8 +58,8 @@ class Predictor(Protocol):
         """Return the classes of a window, int64 (y, x), -1 where there is none."""
         ...
 
-    def features(self, rows: np.ndarray, cols: np.ndarray, spectra: np.ndarray) -> np.ndarray:
-        """Return what tells pixels (n,) with `spectra` (n, band) apart, float32 (n, feature)."""
+    def features(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray | None:
+        """Return what the model tells pixels (n,) apart by, float32 (n, feature); None without a model."""
         ...
 
 
@@ -99,7 +99,7 @@ class OfModel:
         logits, valid = self._logits(window)
         return np.where(valid, logits.argmax(0).numpy(), -1)
 
-    def features(self, rows: np.ndarray, cols: np.ndarray, spectra: np.ndarray) -> np.ndarray:
+    def features(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray | None:
         """See `Predictor`."""
         return self.looker.look(rows, cols, self._context.check).features.numpy()
 
@@ -116,7 +116,7 @@ class OfModel:
 
 
 class OfMap:
-    """A raster of class numbers; what tells pixels apart are their spectra.
+    """A raster of class numbers.
 
     Zero without a name, nodata and pixels that the map does not cover have no prediction.
     """
@@ -145,9 +145,9 @@ class OfMap:
         there = (known[place] == stored.data) & ~np.ma.getmaskarray(stored)
         return np.where(there, place, -1)
 
-    def features(self, rows: np.ndarray, cols: np.ndarray, spectra: np.ndarray) -> np.ndarray:
+    def features(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray | None:
         """See `Predictor`."""
-        return spectra
+        return None
 
     def _found_numbers(self, with_zero: bool, context: Context) -> list[int]:
         found: set[int] = set()

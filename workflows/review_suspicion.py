@@ -17,6 +17,8 @@ SUSPICIONS = (LABEL_ERROR, MIXED, EDGE, DARK_OR_BRIGHT, UNSEEN, CONFUSED)
 # Neighbours of the predicted class that a wrongly labelled pixel has at least: 8 of 10 is beyond what chance
 # gives two classes that are equally near (5 %).
 _VOTES = 0.8
+# Likelier than all other classes together.
+_LIKELIER = 0.5
 # A wrong label is wrong for a whole parcel. Where the model accepts more than half of the parcel's pixels as
 # what they are labelled, it is rather the model that errs on the others.
 _OF_PARCEL = 0.5
@@ -36,9 +38,9 @@ RULES = {
         "all are above 0. Not looked for in series."
     ),
     LABEL_ERROR: (
-        "The model is as confident as for nine of ten correct pixels of the predicted class (confident "
-        "learning, Northcutt et al. 2021, with a tenth in place of the mean, which a network that is nearly "
-        f"always certain seldom reaches); {100 * _VOTES:.0f} % or more of the nearest samples have the "
+        "The model finds the predicted class likelier than all others together, which is less than confident "
+        "learning asks (Northcutt et al. 2021): a wrong label that trained the model holds it back; "
+        f"{100 * _VOTES:.0f} % or more of the nearest samples have the "
         "predicted class; the spectrum is within what that class's own samples show, nearer to its mean than "
         "to the labelled class's, and no mixture; and the error takes more than half of the reference's "
         "parcel, or is wider than a border."
@@ -81,15 +83,13 @@ class Facts(NamedTuple):
 
 @dataclass(frozen=True)
 class Known:
-    """What errors are compared with: samples and means of the classes, and the model's usual confidence.
+    """What errors are compared with: samples and means of the classes, called `names`.
 
-    `usual` (class,): the probability that nine of ten correct pixels of a class have at least, 0 if unknown.
     `fences`: the lowest and highest brightness that is not out of the ordinary.
     """
 
     samples: Samples
     space: ClassSpace
-    usual: np.ndarray
     fences: tuple[float, float]
     names: Sequence[str]
 
@@ -133,7 +133,7 @@ def _like_a_wrong_label(facts: Facts, known: Known) -> bool:
     place = np.arange(len(facts.true))
     own, labelled = facts.squared[place, facts.predicted], facts.squared[place, facts.true]
     signs = (
-        np.isnan(facts.confidence) | (facts.confidence >= known.usual[facts.predicted]),
+        np.isnan(facts.confidence) | (facts.confidence > _LIKELIER),
         facts.near.votes[place, facts.predicted] >= _VOTES,
         facts.near.distance <= known.samples.limit,
         own <= 1,
@@ -164,10 +164,7 @@ def _sentence(name: str, facts: Facts, known: Known) -> str:
         text = f"{votes[predicted]:.0f} % of the nearest samples are {names[predicted]}, {votes[true]:.0f} % "
         text += f"{names[true]}; {distance}"
         if not np.isnan(facts.confidence).any():
-            text += (
-                f"; probability {np.median(facts.confidence):.3f}, of nine of ten correct pixels at least "
-            )
-            text += f"{known.usual[predicted]:.3f}"
+            text += f"; probability {np.median(facts.confidence):.3f}"
         if not np.isnan(facts.parcel_share[0]):
             text += f"; {100 * facts.parcel_share[0]:.0f} % of the parcel"
         return text + "."
