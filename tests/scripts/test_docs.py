@@ -21,6 +21,7 @@ PAGES = (
         "docs/scene-explainers.md",
         "docs/segmentation.md",
         "docs/series.md",
+        "docs/review.md",
         "docs/unmixing.md",
         "benchmarks/README.md",
     ),
