@@ -10,16 +10,30 @@ import pytest
 import rasterio
 import torch
 from rasterio.warp import transform
+from sklearn.ensemble import RandomForestClassifier
 
-from explanation_layers.engine.jobs import ClusterSeriesJob, GradSlamJob, SeriesSource, TrainAutoencoderJob
+from explanation_layers.engine.jobs import (
+    AttributionJob,
+    ClassifyJob,
+    ClusterSeriesJob,
+    GradSlamJob,
+    SeriesSource,
+    TrainAutoencoderJob,
+    TrainClassifierJob,
+)
 from explanation_layers.models.card import SERIES_AUTOENCODER
 from explanation_layers.models.files import load_model
 from explanation_layers.rasters.class_rasters import category_names
 from explanation_layers.rasters.series import open_series
+from explanation_layers.workflows.attribution import explain as explain_classes
+from explanation_layers.workflows.classify import classify
 from explanation_layers.workflows.cluster_series import cluster
 from explanation_layers.workflows.context import Context
 from explanation_layers.workflows.grad_slam import explain
+from explanation_layers.workflows.samples import read_samples
 from explanation_layers.workflows.train_autoencoder import train
+from explanation_layers.workflows.train_classifier import train as train_classifier
+from explanation_layers.workflows.training_labels import read_labels
 
 pytestmark = pytest.mark.slow
 
@@ -112,6 +126,40 @@ def test_seasons_of_mato_grosso_are_clustered_into_their_crops(shared, tmp_path,
     assert moved[0] > 1.1 * moved[1]
     with rasterio.open(path) as dataset:
         assert (dataset.count, dataset.width, dataset.height) == (23, 37, 27)
+
+
+@pytest.mark.parametrize("year", [2010, 2011])
+def test_seasons_of_mato_grosso_are_classified_and_explained_by_date(shared, tmp_path, year):
+    folder = shared / "data" / "modis_mato_grosso_cube"
+    source, labels = season(folder, tmp_path / "labels.geojson", year)
+    model, out = str(tmp_path / "model.safetensors"), str(tmp_path / "out.tif")
+    job = TrainClassifierJob(
+        None, model, series=source, label_features=labels, split="parcels", compare_splits=False
+    )
+    trained = train_classifier(job, context())
+    series = open_series(source.paths, dates=source.dates, start=source.start, end=source.end)
+    found = read_labels(job, series, context())
+    samples = read_samples(
+        series, found.pixels, range(len(series.bands)), 1, 0, context().check, context().warn
+    )
+    (split,) = found.splits(job, samples, context())
+    values, classes = samples.spectra[samples.index[:, 0].long()].numpy(), samples.classes.numpy()
+    forest = RandomForestClassifier(100, random_state=0).fit(values[split.train], classes[split.train])
+    by_forest = forest.score(values[split.test], classes[split.test])
+    accuracy = trained["numbers"]["OVERALL_ACCURACY"]
+    print(year, "network", accuracy, "forest", by_forest, "of", len(split.test))
+    assert accuracy > 0.95 and accuracy >= by_forest - 0.03
+    classify(ClassifyJob(None, model, series=source, classes=out), context())
+    with rasterio.open(out) as dataset:
+        assert set(np.unique(dataset.read(1))) <= {0, *range(1, len(samples.names) + 1)}
+    result = explain_classes(AttributionJob(None, model, series=source, attribution=out, steps=16), context())
+    assert result["numbers"]["MEAN_RESIDUAL"] < 0.05 and result["numbers"]["PIXELS"] == 37 * 27
+    with rasterio.open(out) as dataset:
+        assert dataset.count == 23 * 6 and dataset.descriptions[0].startswith(f"{year}-09-14 ")
+    rows = result["tables"]["BAND_TABLE"]["rows"]
+    for name in samples.names:
+        own = {row[2]: row[4] for row in rows if row[0] == name}
+        print(year, name, sorted(own, key=own.get)[:-5:-1])
 
 
 def test_niger_goes_the_whole_way_without_labels(shared, tmp_path):
