@@ -20,13 +20,17 @@ _OPTIONS = {"PATCH_SIZE": "patch_size", "NORMALISATION": "normalisation", "COMPO
 
 
 class Corrections:
-    """Actions on the errors that `store` returns; `open_dialog` opens an algorithm with parameters."""
+    """Actions on the errors that `store` returns; `open_dialog` opens an algorithm with parameters.
+
+    `say` shows what went wrong, `tell` what was done.
+    """
 
     def __init__(
         self, parent: QWidget, store: Callable[[], ReviewStore | None], say: Callable[[str], None],
-        open_dialog: Callable[[str, dict], None],
+        tell: Callable[[str], None], open_dialog: Callable[[str, dict], None],
     ) -> None:  # fmt: skip
-        self._parent, self._store, self._say, self._open_dialog = parent, store, say, open_dialog
+        self._parent, self._store, self._open_dialog = parent, store, open_dialog
+        self._say, self._tell = say, tell
         self.menu = QMenu(parent)
         for text, tip, act in (
             (tr("Export corrected labels…"),
@@ -65,7 +69,7 @@ class Corrections:
                       "{left_out} doubtful errors were left out.")  # fmt: skip
             if reference is None:
                 text += " " + tr("The reference is no vector layer, so only reviewed errors were written.")
-            self._say(text.format(**vars(exported)))
+            self._tell(text.format(**vars(exported)))
             if then:
                 then(exported)
 
@@ -94,7 +98,7 @@ class Corrections:
 
         def done(written: str) -> None:
             QgsProject.instance().addMapLayer(QgsVectorLayer(written, tr("Errors (copy)"), "ogr"))
-            self._say(tr("All verdicts are in {path}.").format(path=written))
+            self._tell(tr("All verdicts are in {path}.").format(path=written))
 
         copy = ErrorCopy(store)
         in_background(
@@ -105,7 +109,7 @@ class Corrections:
         """Try to write what is unsaved."""
         store = self._store()
         if store is not None and store.save():
-            self._say(tr("All verdicts are saved in {path}.").format(path=store.path))
+            self._tell(tr("All verdicts are saved in {path}.").format(path=store.path))
 
     def _asked(self, title: str, name: str) -> str:
         store = self._store()

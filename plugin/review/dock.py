@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -22,6 +23,7 @@ from .records import VERDICTS
 from .requests import PixelRequests
 from .store import is_error_layer
 
+_SECONDS_BETWEEN = 10.0  # of the same sentence
 _MISTAKES, _MATRIX, _PIXELS = range(3)  # the pages
 NAME = "ExplanationLayersReview"  # by which QGIS remembers where the dock was
 
@@ -33,12 +35,13 @@ class ReviewDock(QgsDockWidget):
         super().__init__(tr("Explanation Layers: review"), iface.mainWindow())
         self.setObjectName(NAME)
         self._iface = iface
+        self._said = ("", 0.0)
         canvas = iface.mapCanvas()
         self.requests = PixelRequests()
         self._maps = OnMap(canvas), OnMap(canvas)
         self.mistakes = MistakesPage(self._maps[0], self.requests, self.say)
         self.pixels = PixelsPage(self._maps[1], self.requests, self.say, iface.activeLayer)
-        self.corrections = Corrections(self, lambda: self.mistakes.store, self.say, open_dialog)
+        self.corrections = Corrections(self, lambda: self.mistakes.store, self.say, self.tell, open_dialog)
         self.mistakes.menu.setMenu(self.corrections.menu)
         self.pages = QTabWidget()
         self.pages.addTab(_scrolled(self.mistakes), tr("Mistakes"))
@@ -54,8 +57,15 @@ class ReviewDock(QgsDockWidget):
         self._add_keys()
 
     def say(self, text: str) -> None:
-        """Show a sentence in the message bar."""
-        self._iface.messageBar().pushMessage("Explanation Layers", text, Qgis.MessageLevel.Warning, 0)
+        """Show in the message bar what went wrong; not again and again while one steps on."""
+        now = time.monotonic()
+        said, self._said = self._said, (text, now)
+        if text != said[0] or now - said[1] > _SECONDS_BETWEEN:
+            self._iface.messageBar().pushMessage("Explanation Layers", text, Qgis.MessageLevel.Warning, 0)
+
+    def tell(self, text: str) -> None:
+        """Show in the message bar what was done; it goes away by itself."""
+        self._iface.messageBar().pushMessage("Explanation Layers", text, Qgis.MessageLevel.Success, -1)
 
     def review(self) -> None:
         """Show the page of mistakes, with the active layer or else the only one of errors."""
