@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -14,7 +15,15 @@ import torch
 from affine import Affine
 
 from explanation_layers.engine.client import Engine, EngineError
-from explanation_layers.engine.jobs import ClusterSeriesJob, GradSlamJob, SeriesSource, TrainAutoencoderJob
+from explanation_layers.engine.jobs import (
+    AttributionJob,
+    ClassifyJob,
+    ClusterSeriesJob,
+    GradSlamJob,
+    SeriesSource,
+    TrainAutoencoderJob,
+    TrainClassifierJob,
+)
 from explanation_layers.rasters.wavelengths import Band
 
 pytestmark = pytest.mark.skipif(
@@ -100,6 +109,50 @@ def test_a_huge_series_is_learnt_clustered_and_explained_within_2_gb(huge, tmp_p
     assert run(job)[1] < 2 * GIGABYTE
 
 
+@pytest.fixture(scope="module")
+def classifier(huge, tmp_path_factory) -> str:
+    """A classifier of the huge series, of points of two classes that lie a raster apart."""
+    folder = tmp_path_factory.mktemp("huge_classifier")
+    places = np.random.default_rng(5).integers(0, SIDE, (60, 2)).tolist()
+    points = [
+        {"type": "Feature", "properties": {"class": "ab"[number % 2]},
+         "geometry": {"type": "Point", "coordinates": [WEST + x + 0.5, NORTH - y - 0.5]}}
+        for number, (x, y) in enumerate(places)
+    ]  # fmt: skip
+    labels, model = folder / "points.geojson", str(folder / "model.safetensors")
+    labels.write_text(json.dumps({"type": "FeatureCollection", "features": points}))
+    job = TrainClassifierJob(
+        None, model, series=huge, values="power", label_features=str(labels), split="random", epochs=1,
+        compare_splits=False,
+    )  # fmt: skip
+    assert run(job)[1] < 2 * GIGABYTE
+    return model
+
+
+@pytest.mark.slow
+def test_a_huge_series_is_classified_within_2_gb(huge, classifier, tmp_path):
+    peaks = []
+    for rows in (128, 256):
+        extent = [WEST + 61_000, NORTH - 72_000 - rows, WEST + 61_000 + 256, NORTH - 72_000]
+        out = str(tmp_path / f"classes{rows}.tif")
+        result, peak = run(ClassifyJob(None, classifier, series=huge, classes=out, extent=extent))
+        assert result["numbers"]["PIXELS"] == 256 * rows
+        peaks.append(peak)
+    assert max(peaks) < 2 * GIGABYTE
+    assert peaks[1] < 1.1 * peaks[0] + 0.1 * GIGABYTE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["classify", "attribution"])
+def test_a_classifier_of_a_whole_huge_series_stops_at_once(huge, classifier, tmp_path, kind):
+    out = str(tmp_path / "out.tif")
+    job = {
+        "classify": ClassifyJob(None, classifier, series=huge, classes=out),
+        "attribution": AttributionJob(None, classifier, series=huge, table_only=True),
+    }[kind]
+    stops_at_once(job, tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["train", "cluster", "explain"])
 def test_a_whole_huge_series_starts_and_stops_at_once(huge, tmp_path, kind):
@@ -116,10 +169,15 @@ def test_a_whole_huge_series_starts_and_stops_at_once(huge, tmp_path, kind):
         "cluster": ClusterSeriesJob(series=huge, model=model, sample=4000, clusters=3, clusters_raster=out),
         "explain": GradSlamJob(series=huge, model=model, top_date=out),
     }[kind]
+    stops_at_once(job, tmp_path / "out")
+
+
+def stops_at_once(job, folder: Path) -> None:
+    """Cancel a job as soon as its work has begun: it stops within 2 s and leaves nothing in the folder."""
     engine, seen = Engine(sys.executable), {}
 
     def progress(fraction: float, text: str, seconds_left: float | None) -> None:
-        if text.startswith(("Training, epoch", "Clustering tile", "Explaining, ")):
+        if text.startswith(("Training, epoch", "Clustering tile", "Classifying tile", "Explaining, ")):
             seen.setdefault("cancel", time.monotonic())
 
     try:
@@ -127,7 +185,7 @@ def test_a_whole_huge_series_starts_and_stops_at_once(huge, tmp_path, kind):
             engine.run(job, progress, lambda level, text: None, lambda: "cancel" in seen)
         assert stopped.value.kind == "cancelled"
         assert time.monotonic() - seen["cancel"] < 2
-        assert not list((tmp_path / "out").iterdir())
+        assert not list(folder.iterdir())
         assert peak_bytes(engine.pid) < 2 * GIGABYTE
     finally:
         engine.stop()
