@@ -76,7 +76,9 @@ def find_errors(job: Job, context: Context) -> dict:
         chosen = order[:MOST_ERRORS]
         known = findings = pairs = None
         table = errors_table(reference, judged, regions, {}, scene.grid)
-        if len(chosen):
+        if not len(chosen):
+            context.warn("No reference pixel is wrong: the layer of errors is empty.")
+        else:
             known = known_of(reference, judged, training, predictor, job.sample, context)
             findings, pairs = find(reference, judged, regions, chosen, predictor, known, context)
             best = list(instructive(base_scores(regions, judged), findings))[: job.explained]

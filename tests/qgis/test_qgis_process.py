@@ -130,6 +130,36 @@ def test_crops_of_a_series_are_learnt_mapped_and_explained_by_date(run, tmp_path
     assert "give the rasters with their dates as SERIES" in said and "Traceback" not in said
 
 
+def test_mistakes(run, demo, trained, tmp_path):
+    paths = {name: str(tmp_path / file) for name, file in (
+        ("ERRORS", "errors.gpkg"), ("CONFUSION", "confusion.csv"), ("REPORT", "report.html"),
+    )}  # fmt: skip
+    reference = str(tmp_path / "reference.tif")
+    copied = gdal.Translate(reference, demo["LABEL_RASTER"])
+    labels = copied.GetRasterBand(1).ReadAsArray()
+    labels[20:26, 20:26] = labels[23, 23] % 6 + 1
+    copied.GetRasterBand(1).WriteArray(labels)
+    copied = None
+    results = run(
+        "misclassifications", INPUT=demo["RASTER"], MODEL=trained["MODEL"], REFERENCE=reference,
+        EXPLAINED=5, **paths,
+    )  # fmt: skip
+    dataset = gdal.OpenEx(paths["ERRORS"])
+    layer = dataset.GetLayer(0)
+    assert layer.GetFeatureCount() == results["ERROR_COUNT"] > 0
+    assert layer.GetSpatialRef().GetAuthorityCode(None)
+    names = [field.GetName() for field in layer.schema]
+    assert names[:3] == ["error_id", "true_class", "predicted_class"]
+    assert names[-4:] == ["verdict", "corrected_class", "comment", "reviewed_at"]
+    pixels = sum(feature["pixels"] for feature in layer)
+    assert pixels == results["ERROR_PIXELS"]
+    assert 0 < results["ERROR_SHARE"] < 0.5
+    record = json.loads((tmp_path / "errors.json").read_text())["review"]
+    assert record["model"] == trained["MODEL"] and len(record["class_names"]) == 6
+    style = (tmp_path / "errors.qml").read_text()
+    assert "explanation_layers/review" in style and "label error" in style
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

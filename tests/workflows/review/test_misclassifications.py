@@ -182,6 +182,7 @@ def test_no_errors_at_all(review, planted, run_classify, spectral_model, tmp_pat
     assert found.value["tables"]["ERRORS"]["geometry"] == "MultiPolygon"
     assert found.value["numbers"]["ERROR_SHARE"] == 0
     assert "no error" in report.read_text()
+    assert any("layer of errors is empty" in warning for warning in found.value["warnings"])
 
 
 def test_pixels_that_trained_are_told_from_others(review, demo):
