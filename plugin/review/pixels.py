@@ -294,7 +294,8 @@ def _words(number: int, each: Chosen) -> str:
         state = tr("no data") if each.explanation else "…"
         return f"{number + 1}: {state}"
     count = "" if pixel.pixels == 1 else " · " + tr("mean of {n} pixels").format(n=pixel.pixels)
-    return f"{number + 1}: {pixel.predicted} {pixel.confidence:.0%} · {pixel.x:.6g}, {pixel.y:.7g}{count}"
+    found = f"{pixel.predicted} {pixel.confidence:.0%} · " if pixel.predicted else ""
+    return f"{number + 1}: {found}{pixel.x:.6g}, {pixel.y:.7g}{count}"
 
 
 def _written(shapes: list[str]) -> str:

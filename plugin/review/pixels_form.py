@@ -30,6 +30,7 @@ from .filters import narrow
 from .pictures import ChipView, ProbabilityBars
 
 _MODEL = "explanation_layers/clicked_model"
+_AUTOENCODER = "series_autoencoder"  # a task of the card
 _COLUMNS = 2  # charts side by side
 
 
@@ -114,11 +115,15 @@ class PixelsForm(QWidget):
         return self.charts[:count]
 
     def show_targets(self, card: dict) -> None:
-        """Offer the predicted class, it against the runner-up, and each class of the model."""
+        """Offer the predicted class, it against the runner-up, and each class of the model.
+
+        An autoencoder predicts none: its classes are the dimensions of its embedding.
+        """
         before = self.target.currentData()
         self.target.clear()
-        self.target.addItem(tr("predicted class"), ("predicted", None))
-        self.target.addItem(tr("predicted class against the next"), ("contrast", None))
+        if card.get("task") != _AUTOENCODER:
+            self.target.addItem(tr("predicted class"), ("predicted", None))
+            self.target.addItem(tr("predicted class against the next"), ("contrast", None))
         for entry in card.get("classes") or []:
             self.target.addItem(entry["name"], ("class", entry["name"]))
         for index in range(self.target.count()):

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from qgis.core import QgsRasterLayer
 
+from explanation_layers.plugin.review.pixels_form import PixelsForm
 from explanation_layers.plugin.review.rasters import ClickedRasters, RasterCache
 
 OF_DATES = {"bands": [{"name": f"2017-0{month} VV", "date": f"2017-0{month}-01"} for month in range(1, 7)]}
@@ -56,3 +57,12 @@ def test_one_raster_is_opened_once_and_anew_for_another_model(layers):
     first = cache.get(layers["outside"], "m", card)
     assert cache.get(layers["outside"], "m", card) is first
     assert cache.get(layers["outside"], "other", card) is not first and len(read) == 2
+
+
+def test_an_autoencoder_offers_its_dimensions_only(qgis_app):
+    form = PixelsForm()
+    classes = [{"name": "dimension 1"}, {"name": "dimension 2"}]
+    form.show_targets({"task": "series_autoencoder", "classes": classes})
+    assert [form.target.itemText(i) for i in range(form.target.count())] == ["dimension 1", "dimension 2"]
+    form.show_targets({"task": "pixel_classification", "classes": classes})
+    assert form.target.currentData() == ("class", "dimension 1") and form.target.count() == 4
