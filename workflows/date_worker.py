@@ -107,7 +107,8 @@ class DateWorker:
             found = maps.of(prepared, lambda series: self._context.check())
             mean += shares(found.combined, gaps) / len(self._untrained)
         beyond = shares(combined, gaps) - mean
-        return tuple(part.masked_fill(gaps, float("nan")).numpy() for part in (beyond, mean))
+        nowhere = float("nan")
+        return beyond.masked_fill(gaps, nowhere).numpy(), mean.masked_fill(gaps, nowhere).numpy()
 
     def _shares(self, prepared: Tensor) -> np.ndarray | None:
         if not self._job.channel_share:
