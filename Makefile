@@ -9,6 +9,9 @@
 # The engine sets this for itself (engine/environment.py); tests and benchmarks run without it.
 export GOMP_SPINCOUNT ?= 1000
 
+# A process per core with a thread each; the tests of a file share what they have set up.
+PARALLEL = OMP_NUM_THREADS=1 .venv/bin/pytest tests --numprocesses auto --dist loadfile
+
 PYTHON ?= /usr/bin/python3
 QGIS_PYTHON ?= /usr/bin/python3
 ROOMS = plugin algorithms engine workflows explainers models rasters
@@ -35,12 +38,12 @@ demo: env
 	scripts/demo.sh
 
 test: env
-	.venv/bin/pytest tests -m "not slow"
+	$(PARALLEL) -m "not slow"
 	scripts/in-qgis .venv-qgis/bin/pytest tests/qgis -m "not slow"
 
 # pytest's exit code 5 means that no test there is slow.
 test-slow: env
-	.venv/bin/pytest tests -m slow
+	$(PARALLEL) -m slow
 	scripts/in-qgis .venv-qgis/bin/pytest tests/qgis -m slow || [ $$? -eq 5 ]
 
 lint: env package-links
