@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,12 +16,12 @@ from rasterio.windows import Window
 from ..engine.jobs import MisclassificationsJob as Job
 from ..models.metrics import Accuracy
 from ..rasters.scene import Scene
-from ..rasters.series import Series
 from .pixel_chips import display_bands
 from .report import page
 from .review_findings import PairSpectra
 from .review_reference import Reference
 from .review_regions import Regions
+from .review_spectra import Line, pair_figure
 from .review_suspicion import RULES, SUSPICIONS, Known
 from .review_tables import WORTH
 
@@ -32,8 +31,9 @@ COLOURS = dict(zip(SUSPICIONS, ("#d55e00", "#cc79a7", "#56b4e9", "#333333", "#f0
 _MAP_SIDE = 400
 _PAIRS, _LISTED = 6, 25
 _DOTS = 110
-_SHOWN = ("error_id", "true_class", "predicted_class", "pixels", "confidence", "margin", "suspicion", "rule",
-          "evidence")  # fmt: skip
+_SHOWN = ("error_id", "true_class", "predicted_class", "pixels", "confidence", "margin", "suspicion")
+# Sentences, which have a row of their own.
+_SAID = ("rule", "evidence")
 
 
 class ReviewReport:
@@ -60,7 +60,7 @@ class ReviewReport:
         return page(
             "review_report.html", job=self._job, record=record, numbers=numbers, accuracy=accuracy,
             classes=self._reference.classes, errors=errors[:_LISTED], total=len(errors),
-            shown=[(name, aliases[name]) for name in _SHOWN],
+            shown=[(name, aliases[name]) for name in _SHOWN], said=[(name, aliases[name]) for name in _SAID],
             kinds=[(name, COLOURS[name], kinds[name], pixels[name], RULES[name], WORTH[name])
                    for name in SUSPICIONS],
             map=_png(self._map(errors, check)) if errors else None,
@@ -97,38 +97,21 @@ class ReviewReport:
         figures, names = [], self._reference.names
         for (true, predicted), pixels in counts.most_common(_PAIRS):
             check()
-            figure = Figure(figsize=(7.5, 2.6), dpi=_DOTS)
-            FigureCanvasAgg(figure)
-            axes = figure.add_axes((0.09, 0.2, 0.89, 0.75))
-            self._draw_pair(axes, names.index(true), names.index(predicted))
+            figure = self._pair_figure(names.index(true), names.index(predicted))
             title = f"{true} taken for {predicted}: {pixels} pixels"
             figures.append((title, _png(figure)))
         return figures
 
-    def _draw_pair(self, axes: Axes, true: int, predicted: int) -> None:
-        if self._known is None or self._pairs is None:
-            return
-        x, label = self._axis()
+    def _pair_figure(self, true: int, predicted: int) -> Figure:
+        assert self._known is not None and self._pairs is not None  # nosec B101
         colours = [entry.colour for entry in self._reference.classes]
         names, means = self._reference.names, self._known.space.raw_means
         lines = (
-            (means[true], f"{names[true]}, correct", colours[true], "-"),
-            (means[predicted], f"{names[predicted]}, correct", colours[predicted], "-"),
-            (self._pairs.mean(true, predicted), "the errors", "black", "--"),
+            Line(f"{names[true]}, correct", means[true], colours[true], "-"),
+            Line(f"{names[predicted]}, correct", means[predicted], colours[predicted], "-"),
+            Line("the errors", self._pairs.mean(true, predicted), "black", "--"),
         )
-        for values, name, colour, style in lines:
-            if np.isfinite(values).any():
-                axes.plot(x, values, style, color=colour, lw=1.4, label=name)
-        axes.set_xlabel(label, fontsize=8)
-        axes.tick_params(labelsize=7)
-        axes.legend(fontsize=7, frameon=False)
-
-    def _axis(self) -> tuple[np.ndarray, str]:
-        known = [self._scene.bands[band].wavelength_nm for band in self._bands]
-        if all(known) and not isinstance(self._scene, Series):
-            return np.array(known, dtype=float), "Wavelength (nm)"
-        label = "Dates, channel by channel within each" if isinstance(self._scene, Series) else "Band"
-        return np.array(self._bands) + 1, label
+        return pair_figure(self._scene, self._bands, lines)
 
 
 def _picture(scene: Scene, check: Callable[[], None]) -> np.ndarray:
