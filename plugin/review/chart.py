@@ -21,7 +21,7 @@ from qgis.PyQt.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from ...algorithms._text import tr
 from . import colours
-from .legend import Curve, draw_legend, draw_scale, pen_of
+from .legend import Curve, draw_legend, draw_scale, draw_title, pen_of
 from .profile import DATE, WAVELENGTH, Axis
 from .ticks import label, place_ticks, round_ticks
 
@@ -145,19 +145,19 @@ class ProfileChart(QWidget):
         axis, muted = self._known_axis(), colours.muted(self)
         low, high = self._values_range(panel)
         self._draw_shading(painter, area, panel)
-        ticks = round_ticks(low, high, max(3, int(area.height() / (metrics.height() * 2.2))))
+        ticks = round_ticks(low, high, max(2, int(area.height() / (metrics.height() * 2.2))))
         for tick in ticks:
             y = area.bottom() - (tick - low) / (high - low) * area.height()
             painter.setPen(QPen(colours.blended(muted, colours.base_colour(self), 0.35), 0.5))
             painter.drawLine(QLineF(area.left(), y, area.right(), y))
             painter.setPen(muted)
             room = QRectF(0, y - metrics.height() / 2, area.left() - 4, metrics.height())
+            # Numbers stay beside their own panel, else those of two low panels would meet.
+            room.moveTop(min(max(room.top(), area.top() - 1), area.bottom() + 1 - room.height()))
             flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
             painter.drawText(room, flags, label(tick, ticks))
         painter.setPen(QPen(muted, 1))
         painter.drawRect(area)
-        title = " ".join((*axis.channels[panel : panel + 1], *filter(None, (axis.unit,))))
-        painter.drawText(area.adjusted(4, 1, 0, 0), Qt.AlignmentFlag.AlignTop, title)
         painter.save()
         painter.setClipRect(area)
         for curve in self._curves:
@@ -173,6 +173,8 @@ class ProfileChart(QWidget):
                     painter.drawEllipse(points[0], 1.5, 1.5)
                 painter.drawPolyline(QPolygonF(points))
         painter.restore()
+        title = " ".join((*axis.channels[panel : panel + 1], *filter(None, (axis.unit,))))
+        draw_title(painter, self, title, area)
 
     def _draw_shading(self, painter: QPainter, area: QRectF, panel: int) -> None:
         """Colour each band from half-way to its neighbours, or one median step where there is a gap."""

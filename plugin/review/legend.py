@@ -12,6 +12,7 @@ from qgis.PyQt.QtWidgets import QWidget
 from . import colours
 
 _STEPS = 9  # colours in the scale of the attribution
+_GROUND = 0.8  # how far the title of a panel covers what is behind it
 
 
 @dataclass(frozen=True)
@@ -87,3 +88,15 @@ def draw_scale(
     painter.setPen(colours.muted(widget))
     painter.drawText(area, middle | Qt.AlignmentFlag.AlignRight, number)
     return area.bottom()
+
+
+def draw_title(painter: QPainter, widget: QWidget, title: str, area: QRectF) -> None:
+    """Name a panel in its corner, on a ground of its own: lines and colours don't run through the name."""
+    if not title:
+        return
+    metrics, ground = QFontMetricsF(widget.font()), colours.base_colour(widget)
+    room = QRectF(area.left() + 1, area.top() + 1, metrics.horizontalAdvance(title) + 6, metrics.height())
+    ground.setAlphaF(_GROUND)
+    painter.fillRect(room, ground)
+    painter.setPen(colours.muted(widget))
+    painter.drawText(room, Qt.AlignmentFlag.AlignCenter, title)

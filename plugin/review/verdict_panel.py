@@ -55,11 +55,11 @@ class VerdictPanel(QWidget):
         self.classes.setToolTip(
             tr("The class that is right here; it becomes the label when labels are exported")
         )
-        self.classes.activated.connect(lambda index: self.corrected.emit(self.classes.itemData(index) or ""))
+        self.classes.activated.connect(self._correct)
         self.comment = QLineEdit()
         self.comment.setPlaceholderText(tr("Why (C); Enter keeps it"))
         self.comment.setToolTip(tr("A comment, kept with the error when you press Enter or go on (C)"))
-        self.comment.editingFinished.connect(self._finish_comment)
+        self.comment.editingFinished.connect(self.keep_comment)
         self._comment = self._verdict = ""
         form = QFormLayout()
         form.addRow(tr("Corrected class"), self.classes)
@@ -87,10 +87,19 @@ class VerdictPanel(QWidget):
         self.comment.setText(self._comment)
 
     def judge(self, verdict: str) -> None:
-        """Give a verdict, or take it back where it is the one given."""
+        """Give a verdict, or take it back where it is the one given.
+
+        A comment that is being written is kept first: on macOS a pressed button takes no focus from it.
+        """
+        self.keep_comment()
         self.judged.emit("" if verdict == self._verdict else verdict)
 
-    def _finish_comment(self) -> None:
+    def _correct(self, index: int) -> None:
+        self.keep_comment()
+        self.corrected.emit(self.classes.itemData(index) or "")
+
+    def keep_comment(self) -> None:
+        """Tell of the comment as it is written now, where it has changed."""
         text = self.comment.text().strip()
         if text != self._comment:
             self._comment = text
