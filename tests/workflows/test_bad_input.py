@@ -92,7 +92,7 @@ def variant(demo, copy_raster, tmp_path: Path) -> Callable[..., str]:
     [
         ({"architecture": "vnet"}, "no architecture 'vnet'; choose one of spectral_cnn, spatial_cnn, hybrid"),
         ({"normalisation": "minmax"}, "no normalisation 'minmax'; choose one of none, standard, per_pixel"),
-        ({"split": "halves"}, "no split 'halves'; choose one of blocks, random"),
+        ({"split": "halves"}, "no split 'halves'; choose one of blocks, parcels, random"),
         ({"device": "tpu"}, "no device 'tpu'; choose auto, cpu or cuda"),
         (
             {"architecture": "hybrid_cnn", "patch_size": 10},
