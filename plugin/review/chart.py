@@ -26,6 +26,8 @@ from .profile import DATE, WAVELENGTH, Axis
 from .ticks import label, place_ticks, round_ticks
 
 _GAP = 3.0  # steps between neighbours, in medians, from which on a profile of wavelengths is broken
+_PANEL = 1.4  # the least height of a panel, in lines of text: the verdicts below stay in sight
+_TITLE = 5.0  # the most room for the names of channels, likewise
 _HEAD = 0.06  # of the values' range, left free above and below
 
 
@@ -70,6 +72,7 @@ class ProfileChart(QWidget):
         self._axis, self._curves = axis, tuple(curves)
         self._attribution, self._sides, self._note = tuple(attribution), sides, ""
         self._range, self._picture = value_range, None
+        self.updateGeometry()  # as many panels as there are channels
         if self._cursor is not None and self._cursor >= len(axis.places):
             self._cursor = None
         self._describe()
@@ -83,11 +86,15 @@ class ProfileChart(QWidget):
 
     def sizeHint(self) -> QSize:
         em = self.fontMetrics().height()
-        return QSize(24 * em, (11 + 4 * (self._axis.panels - 1) if self._axis else 11) * em)
+        return QSize(24 * em, round(max(11.0, 7 + 1.3 * self._least_panels()) * em))
 
     def minimumSizeHint(self) -> QSize:
         em = self.fontMetrics().height()
-        return QSize(12 * em, (9 + 3 * (self._axis.panels - 1) if self._axis else 9) * em)
+        return QSize(12 * em, round(max(9.0, 5.5 + self._least_panels()) * em))
+
+    def _least_panels(self) -> float:
+        """Return the least height of all panels, in lines of text."""
+        return _PANEL * (self._axis.panels if self._axis else 1)
 
     # Drawing
 
@@ -146,6 +153,7 @@ class ProfileChart(QWidget):
         low, high = self._values_range(panel)
         self._draw_shading(painter, area, panel)
         ticks = round_ticks(low, high, max(2, int(area.height() / (metrics.height() * 2.2))))
+        lowest = math.inf  # of the numbers so far, from the bottom up
         for tick in ticks:
             y = area.bottom() - (tick - low) / (high - low) * area.height()
             painter.setPen(QPen(colours.blended(muted, colours.base_colour(self), 0.35), 0.5))
@@ -154,6 +162,9 @@ class ProfileChart(QWidget):
             room = QRectF(0, y - metrics.height() / 2, area.left() - 4, metrics.height())
             # Numbers stay beside their own panel, else those of two low panels would meet.
             room.moveTop(min(max(room.top(), area.top() - 1), area.bottom() + 1 - room.height()))
+            if room.bottom() > lowest:
+                continue
+            lowest = room.top() + metrics.descent()
             flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
             painter.drawText(room, flags, label(tick, ticks))
         painter.setPen(QPen(muted, 1))
@@ -173,8 +184,14 @@ class ProfileChart(QWidget):
                     painter.drawEllipse(points[0], 1.5, 1.5)
                 painter.drawPolyline(QPolygonF(points))
         painter.restore()
-        title = " ".join((*axis.channels[panel : panel + 1], *filter(None, (axis.unit,))))
-        draw_title(painter, self, title, area)
+        if axis.panels == 1:
+            draw_title(painter, self, self._title(0), area)
+            return
+        # Beside the panels where there are several: low ones have no room for it.
+        flags = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+        title = metrics.elidedText(self._title(panel), Qt.TextElideMode.ElideRight, _TITLE * metrics.height())
+        painter.setPen(colours.text_colour(self))
+        painter.drawText(QRectF(metrics.height() * 0.2, area.top(), area.left(), area.height()), flags, title)
 
     def _draw_shading(self, painter: QPainter, area: QRectF, panel: int) -> None:
         """Colour each band from half-way to its neighbours, or one median step where there is a gap."""
@@ -229,7 +246,15 @@ class ProfileChart(QWidget):
         for panel in range(self._known_axis().panels):
             ticks = round_ticks(*self._values_range(panel), 5)
             texts += [label(tick, ticks) for tick in ticks]
-        return max(metrics.horizontalAdvance(text) for text in texts) + metrics.height() * 0.8
+        numbers = max(metrics.horizontalAdvance(text) for text in texts) + metrics.height() * 0.8
+        panels = self._known_axis().panels
+        titles = [metrics.horizontalAdvance(self._title(panel)) for panel in range(panels)]
+        return numbers + (min(max(titles), _TITLE * metrics.height()) if panels > 1 else 0.0)
+
+    def _title(self, panel: int) -> str:
+        """Return the name of a channel, and the unit where it is known."""
+        axis = self._known_axis()
+        return " ".join((*axis.channels[panel : panel + 1], *filter(None, (axis.unit,))))
 
     def _bounds(self) -> tuple[float, float]:
         places, half = self._known_axis().places, self._median_step() / 2

@@ -80,8 +80,11 @@ class VerdictPanel(QWidget):
         """Show what was said of `record`."""
         self.setEnabled(record is not None)
         self._verdict = record.verdict if record else ""
-        for verdict, button in self.buttons.items():
-            button.setChecked(verdict == self._verdict)
+        for number, (verdict, button) in enumerate(self.buttons.items(), 1):
+            chosen = verdict == self._verdict
+            button.setChecked(chosen)
+            # Some of QGIS's themes draw a checked button like any other.
+            button.setText(f"{number}  {verdict_text(verdict)}{'  ✓' if chosen else ''}")
         self.classes.setCurrentIndex(max(0, self.classes.findData(record.corrected_class if record else "")))
         self._comment = record.comment if record else ""
         self.comment.setText(self._comment)
