@@ -18,7 +18,7 @@ from qgis.PyQt.QtTest import QTest
 from explanation_layers.engine.client import EngineError
 from explanation_layers.plugin.main import ExplanationLayersPlugin
 
-MOST_BLOCKED = 0.05  # seconds
+ANSWER_SECONDS = 0.1  # that the engine takes
 
 
 def current(dock):
@@ -253,14 +253,14 @@ def test_only_error_layers_are_offered(reviewing, project, points, errors):
 
 
 def test_the_window_is_never_blocked(dock, data, tmp_path, project, scene, model, pixel_engine, wait):
-    """2000 errors are opened, stepped through and judged while the engine takes 0.1 s per answer."""
+    """2000 errors are opened, stepped through and judged while the engine takes `ANSWER_SECONDS` per answer."""
     many = [data.error(n, "water", "forest", data.pixel_box(n % 10, n // 10 % 20)) for n in range(1, 2001)]
     path = data.write_errors(tmp_path / "many.gpkg", many, {"scene": scene, "model": model})
     layer = data.open_errors(path)
     project.addMapLayer(layer)
 
     def slow(job):
-        time.sleep(0.1)
+        time.sleep(ANSWER_SECONDS)
         return data.answer(job)
 
     pixel_engine.answer = slow
@@ -281,8 +281,8 @@ def test_the_window_is_never_blocked(dock, data, tmp_path, project, scene, model
     heart.stop()
     gaps = sorted(later - earlier for earlier, later in pairwise(beats))
     print(f"longest {gaps[-1] * 1e3:.0f} ms, 99th {gaps[len(gaps) * 99 // 100] * 1e3:.0f} ms of {len(gaps)}")
-    # One stall is allowed: a disk that others write to may hold up a verdict.
-    assert len(gaps) > 100 and gaps[-2] < MOST_BLOCKED
+    # A window that waited for the engine would stall as long as that takes, again and again.
+    assert len(gaps) > 100 and sum(gap >= ANSWER_SECONDS for gap in gaps) <= 1
 
 
 def test_the_plugin_adds_the_dock_once_and_takes_it_back(processing, iface, project):
