@@ -253,7 +253,7 @@ def test_only_error_layers_are_offered(reviewing, project, points, errors):
 
 
 def test_the_window_is_never_blocked(dock, data, tmp_path, project, scene, model, pixel_engine, wait):
-    """2000 errors are opened, stepped through and judged while the engine takes `ANSWER_SECONDS` per answer."""
+    """2000 errors are opened, stepped through and judged while an answer takes `ANSWER_SECONDS`."""
     many = [data.error(n, "water", "forest", data.pixel_box(n % 10, n // 10 % 20)) for n in range(1, 2001)]
     path = data.write_errors(tmp_path / "many.gpkg", many, {"scene": scene, "model": model})
     layer = data.open_errors(path)
