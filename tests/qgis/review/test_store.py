@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from qgis.core import QgsFeature, QgsField, QgsVectorLayer
@@ -137,14 +140,26 @@ def test_a_layer_set_read_only_keeps_verdicts_in_memory(store, errors, errors_fi
     assert row_on_disk(errors_file, 1)[0] == row_on_disk(errors_file, 2)[0] == "unsure"
 
 
-def test_a_file_that_nobody_may_write_is_a_sentence(errors_file, root, tmp_path):
+@pytest.fixture
+def readable_file(errors_file):
+    """A copy that everybody may read and only root may write; the folders of pytest are private."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copy(errors_file, folder)
+        os.chmod(copy, 0o444)
+        os.chmod(folder, 0o755)
+        home = Path(folder) / "home"
+        home.mkdir()
+        os.chmod(home, 0o777)
+        yield str(copy)
+
+
+def test_a_file_that_nobody_may_write_is_a_sentence(readable_file, root):
     """As a user who may only read: root may write everything."""
     if os.name == "nt" or os.geteuid() != 0:
         pytest.skip("needs to start a process as another user")
-    os.chmod(errors_file, 0o444)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and str(folder) != "/":
-            os.chmod(folder, 0o755)
+    for needed in (readable_file, root / "engine" / "launcher.py"):
+        if subprocess.run(["test", "-r", str(needed)], user=65534).returncode:
+            pytest.skip(f"another user may not read {needed}")
     program = f"""
 import importlib.util
 spec = importlib.util.spec_from_file_location("launcher", {str(root / "engine" / "launcher.py")!r})
@@ -154,14 +169,16 @@ launcher.register(Path({str(root)!r}))
 from qgis.core import QgsApplication, QgsVectorLayer
 application = QgsApplication([], False); application.initQgis()
 from explanation_layers.plugin.review.store import ReviewStore
-store = ReviewStore(QgsVectorLayer({errors_file!r}, "errors", "ogr")); store.load()
+store = ReviewStore(QgsVectorLayer({readable_file!r}, "errors", "ogr")); store.load()
 store.trouble.connect(print)
 assert not store.record(store.order[0], verdict="unsure")
 assert store.unsaved and store.records[store.order[0]].verdict == "unsure"
 """
+    home = str(Path(readable_file).parent / "home")
+    own = dict.fromkeys(("HOME", "QGIS_CUSTOM_CONFIG_PATH", "XDG_RUNTIME_DIR", "TMPDIR"), home)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, user=65534,
-        env={**os.environ, "HOME": "/tmp", "QGIS_CUSTOM_CONFIG_PATH": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, **own, "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "is read-only. Reviews not saved: 1; they stay here" in done.stdout
