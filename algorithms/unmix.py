@@ -17,7 +17,7 @@ from ..engine.unmix_jobs import UnmixJob as Job
 from ._base import EngineAlgorithm
 from ._choices import Rules
 from ._destinations import check_model, model, raster, table
-from ._parameters import choice, described, device, extent, is_empty, memory, real, scene, seed, whole
+from ._parameters import choice, described, device, extent, is_empty, memory, real, scene, seed, switch, whole
 from ._spectra import export_table, spectra_table
 from ._text import tr
 
@@ -25,7 +25,8 @@ METHODS = ("idnet", "fcls")
 PARTS_OF = ("mean", "bands")
 _NUMBERS = ("ENDMEMBERS", "SAMPLE", "EPOCHS", "BUNDLE_SIZE")
 # What a trained model has decided already.
-_OF_TRAINING = ("ENDMEMBERS", "SPECTRA", "SAMPLE", "EPOCHS", "BUNDLE_SIZE", "SCALE")
+_OF_TRAINING = ("ENDMEMBERS", "SPECTRA", "SAMPLE", "EPOCHS", "BUNDLE_SIZE", "ANY_BRIGHTNESS",
+                "SCALE")  # fmt: skip
 
 
 class Unmix(EngineAlgorithm):
@@ -34,8 +35,8 @@ class Unmix(EngineAlgorithm):
     ID = "unmix"
     GROUP = "unmixing"
     FILES = (
-        "PARTS", "UNCERTAINTY", "ENDMEMBER_SPREAD", "RECONSTRUCTION_ERROR", "NONLINEARITY", "ABUNDANCES",
-        "MODEL",
+        "PARTS", "BRIGHTNESS", "UNCERTAINTY", "ENDMEMBER_SPREAD", "RECONSTRUCTION_ERROR", "NONLINEARITY",
+        "ABUNDANCES", "MODEL",
     )  # fmt: skip
     TABLES = ("ENDMEMBERS_TABLE",)
     RULES = Rules(
@@ -99,6 +100,10 @@ class Unmix(EngineAlgorithm):
                    "nothing."),
             ),
             extent(tr("Part of the scene to learn from and to unmix, in any CRS; empty: all of it.")),
+            switch("ANY_BRIGHTNESS", tr("Any brightness"), Job.any_brightness,
+                   tr("Let each pixel be any times darker or brighter than its mixture, as shade, slopes "
+                      "and the sun make it: only the shape of its spectrum decides (scaled least squares). "
+                      "Off: a dark pixel holds dark materials.")),
             seed(),
         ]  # fmt: skip
 
@@ -140,6 +145,9 @@ class Unmix(EngineAlgorithm):
             raster("RECONSTRUCTION_ERROR", tr("Reconstruction error"),
                    tr("GeoTIFF of the root mean square over the bands of what the model leaves unexplained, "
                       "in reflectance.")),
+            raster("BRIGHTNESS", tr("Brightness"),
+                   tr("With ANY_BRIGHTNESS: GeoTIFF of how many times brighter than its mixture each pixel "
+                      "is."), by_default=False),
             raster("PARTS", tr("Parts"),
                    tr("GeoTIFF of what each material, the nonlinear mixing, the clipping at 0 and the "
                       "residual give of the pixel's reflectance; they add up to it."), by_default=False),
@@ -182,6 +190,7 @@ class Unmix(EngineAlgorithm):
             trained_model=trained,
             extent=self.extent(parameters, context),
             parts_of=self.chosen["PARTS_OF"],
+            **self.switches(("ANY_BRIGHTNESS",), parameters, context),
             **self.fractions(("SCALE",), parameters, context),
             **self.numbers(_NUMBERS, parameters, context),
             **self.common(parameters, context),

@@ -29,14 +29,16 @@ from scipy.io import loadmat
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import roc_auc_score
 
+from ..models.brightness import Brightness, in_full_light
 from ..models.endmembers import bundles, vca
 from ..models.fcls import fcls
 from ..models.idnet import idnet
-from ..models.idnet_training import IdNetSettings, fit_idnet
+from ..models.idnet_training import WEAKEST, IdNetSettings, fit_idnet
+from ..models.unmixers import AbundanceNetwork
 from ..rasters.simulate_materials import material_spectra
 from ..rasters.simulate_mixtures import KINDS, Design, Mixed, Mixing, make_bilinear_scene, mixed_scene
 from ..rasters.simulate_spectra import spectrometer
-from ..workflows.unmix_methods import unmixed
+from ..workflows.unmix_methods import levelled, unmixed
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SIZE, MATERIALS = 50, 4
@@ -91,29 +93,45 @@ ABLATIONS = {
 }
 
 
-def by_fcls(pixels: np.ndarray, count: int, seed: int, spectra: np.ndarray | None = None) -> Found:
+def _vertices(pixels: np.ndarray, count: int, seed: int, any_brightness: bool) -> np.ndarray:
+    found = pixels[vca(pixels, count, seed)]
+    return in_full_light(pixels, found) if any_brightness else found
+
+
+def by_fcls(
+    pixels: np.ndarray, count: int, seed: int, spectra: np.ndarray | None = None, any_brightness: bool = False
+) -> Found:
     """FCLS with endmembers by VCA, or with given `spectra` (material, band)."""
     started = time.perf_counter()
-    endmembers = pixels[vca(pixels, count, seed)] if spectra is None else spectra
-    abundances = fcls(pixels, endmembers)
+    endmembers = _vertices(pixels, count, seed, any_brightness) if spectra is None else spectra
+    light = Brightness.against(endmembers).of(pixels)[:, None] if any_brightness else 1.0
+    abundances = fcls(pixels / light, endmembers)
     seconds = time.perf_counter() - started
-    error = np.sqrt(np.square(pixels - abundances @ endmembers).mean(1))
+    error = np.sqrt(np.square(pixels - light * (abundances @ endmembers)).mean(1))
     return Found(abundances, endmembers, error, error, seconds)
 
 
-def by_idnet(pixels: np.ndarray, count: int, seed: int, ablation: Ablation = ABLATIONS["idnet"]) -> Found:
+def by_idnet(
+    pixels: np.ndarray, count: int, seed: int, ablation: Ablation = ABLATIONS["idnet"],
+    any_brightness: bool = False,
+) -> Found:  # fmt: skip
     """ID-Net as the job `unmix` trains it."""
     started = time.perf_counter()
-    rows = bundles(pixels, pixels[vca(pixels, count, seed)])
+    endmembers = _vertices(pixels, count, seed, any_brightness)
+    brightness = Brightness.against(endmembers) if any_brightness else None
+    seen = pixels if brightness is None else levelled(pixels, brightness.of(pixels))
+    rows = bundles(seen, endmembers)
     network = idnet(pixels.shape[1], count, nonlinear=ablation.nonlinear, variability=ablation.variability,
                     seed=seed)  # fmt: skip
     settings = replace(
-        IdNetSettings(), seed=seed, self_training=ablation.self_training, as_released=ablation.as_released
-    )
-    values = pixels.astype(np.float32)
+        IdNetSettings(), seed=seed, self_training=ablation.self_training, as_released=ablation.as_released,
+        strongest=WEAKEST if any_brightness else None,
+    )  # fmt: skip
+    values = seen.astype(np.float32)
     fit_idnet(network, values, [values[own] for own in rows], settings, lambda _: None, lambda _: None)
     network.eval().requires_grad_(False)
-    parts = list(unmixed(network, values, "cpu", lambda: None))
+    whole = AbundanceNetwork(network, brightness)
+    parts = list(unmixed(whole, pixels.astype(np.float32), "cpu", lambda: None))
     shares = np.concatenate([part.shares for part in parts if part.shares is not None])
     return Found(
         np.concatenate([part.abundances for part in parts]),
@@ -236,6 +254,8 @@ def _real(pixels: np.ndarray, count: int, truths: dict[str, Truth], seeds: Seque
     methods: dict[str, Callable[[int], Found]] = {
         "fcls, endmembers by VCA": lambda seed: by_fcls(pixels, count, seed),
         "idnet": lambda seed: by_idnet(pixels, count, seed),
+        "fcls, any brightness": lambda seed: by_fcls(pixels, count, seed, any_brightness=True),
+        "idnet, any brightness": lambda seed: by_idnet(pixels, count, seed, any_brightness=True),
     }
     _head("method", "truth")
     for digest, truth in truths.items():

@@ -51,16 +51,26 @@ def fcls(pixels: np.ndarray, endmembers: np.ndarray) -> np.ndarray:
     return abundances
 
 
-def scaled_simplex(pixels: np.ndarray, endmembers: np.ndarray) -> np.ndarray:
-    """Abundances (n, material) that are not negative, over their sum: brightness counts for nothing.
+def nonnegative(pixels: np.ndarray, endmembers: np.ndarray) -> np.ndarray:
+    """Abundances (n, material) that are not negative and have any sum; arguments as of `fcls`."""
+    pixels = np.asarray(pixels, np.float64)
+    length = np.linalg.norm(pixels, axis=1, keepdims=True)
+    corners, sizes = as_simplex(np.asarray(endmembers, np.float64))
+    return fcls(pixels / np.where(length > 0, length, 1), corners)[:, :-1] * sizes * length
 
-    For comparison (S-CLSU); equal parts where no endmember explains anything. Arguments as of `fcls`.
+
+def as_simplex(endmembers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (material + 1, band) whose simplex holds all sums that a pixel of length 1 can be nearest to.
+
+    And what makes their shares abundances, (material,). The last vertex is darkness, which takes up what the
+    sum lacks. Of spectra without negative values none adds more than the pixel's length; theirs is doubled
+    for noise that is. A black endmember has no abundance.
     """
-    endmembers = np.asarray(endmembers, np.float64)
-    turned, corner = np.linalg.qr(endmembers.T)
-    found = np.stack([nnls(corner, row)[0] for row in np.asarray(pixels, np.float64) @ turned])
-    total = found.sum(1, keepdims=True)
-    return np.where(total > 0, found / np.where(total > 0, total, 1), 1 / len(endmembers))
+    length = np.linalg.norm(endmembers, axis=1)
+    longest = 2.0 * len(endmembers)
+    unit = longest * endmembers / np.where(length > 0, length, 1)[:, None]
+    sizes = np.where(length > 0, longest / np.where(length > 0, length, 1), 0)
+    return np.vstack([unit, np.zeros((1, endmembers.shape[1]))]), sizes
 
 
 def _pivot(gram: np.ndarray, products: np.ndarray) -> np.ndarray:

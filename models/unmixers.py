@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .brightness import Brightness
 from .fcls import fcls
 from .idnet import IdNet
 from .networks import BandScaling, PatchNetwork
@@ -70,13 +71,17 @@ class RowsAsPixels(nn.Module):
 
 
 class AbundanceNetwork(PatchNetwork):
-    """Abundances of pixels of stored values (n, band, y, x); `unmixer` is the method, on reflectance rows."""
+    """Abundances of pixels of stored values (n, band, y, x); `unmixer` is the method, on reflectance rows.
 
-    def __init__(self, unmixer: Fcls | IdNet) -> None:
+    With `brightness` it sees pixels over their own.
+    """
+
+    def __init__(self, unmixer: Fcls | IdNet, brightness: Brightness | None = None) -> None:
         method = Inferred(unmixer) if isinstance(unmixer, IdNet) else unmixer
         front = nn.Sequential(BandScaling(unmixer.bands), PixelsAsRows())
+        whole = nn.Sequential(brightness, method) if brightness else method
         super().__init__(
-            unmixer.bands, unmixer.materials, 1, "none", front, nn.Sequential(method, RowsAsPixels())
+            unmixer.bands, unmixer.materials, 1, "none", front, nn.Sequential(whole, RowsAsPixels())
         )
 
     @property
@@ -88,26 +93,37 @@ class AbundanceNetwork(PatchNetwork):
     @property
     def unmixer(self) -> Fcls | IdNet:
         """The method itself."""
-        method = self.body[0]
+        whole = self.body[0]
+        method = whole[1] if isinstance(whole, nn.Sequential) else whole
         return method.network if isinstance(method, Inferred) else cast(Fcls, method)
 
+    @property
+    def brightness(self) -> Brightness | None:
+        """What divides pixels by their brightness, where something does."""
+        whole = self.body[0]
+        return cast(Brightness, whole[0]) if isinstance(whole, nn.Sequential) else None
 
-def options_of(unmixer: Fcls | IdNet) -> dict[str, Any]:
-    """Return the options that `build_unmixer` makes a method of the same shape with."""
+
+def options_of(network: AbundanceNetwork) -> dict[str, Any]:
+    """Return the options that `build_unmixer` makes a network of the same shape with."""
+    unmixer = network.unmixer
     own = ("latent", "nonlinear", "variability") if isinstance(unmixer, IdNet) else ()
-    return {name: getattr(unmixer, name) for name in ("bands", "materials", *own)}
+    options = {name: getattr(unmixer, name) for name in ("bands", "materials", *own)}
+    return {**options, "any_brightness": network.brightness is not None}
 
 
 UNMIXERS = {FCLS: Fcls, IDNET: IdNet}
 
 
-def build_unmixer(architecture: str, **options: Any) -> AbundanceNetwork:
+def build_unmixer(architecture: str, any_brightness: bool = False, **options: Any) -> AbundanceNetwork:
     """Make the network `architecture` with fresh weights; KeyError where the name is unknown."""
-    return AbundanceNetwork(UNMIXERS[architecture](**options))
+    unmixer = UNMIXERS[architecture](**options)
+    brightness = Brightness(unmixer.bands, unmixer.materials) if any_brightness else None
+    return AbundanceNetwork(unmixer, brightness)
 
 
-def scaled_unmixer(unmixer: Fcls | IdNet, scale: float) -> AbundanceNetwork:
+def scaled_unmixer(unmixer: Fcls | IdNet, brightness: Brightness | None, scale: float) -> AbundanceNetwork:
     """Return the network of stored values that are `scale` times reflectance."""
-    network = AbundanceNetwork(unmixer)
+    network = AbundanceNetwork(unmixer, brightness)
     network.scaling.scale.fill_(scale)
     return network

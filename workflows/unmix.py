@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import cast
 
 from ..engine.unmix_jobs import UnmixJob
-from ..models.card import UNMIXING
+from ..models.card import UNMIXING, Card
 from ..models.files import Model, save_model
 from ..models.unmixers import UNMIXERS, AbundanceNetwork
 from ..rasters.errors import InputError, first_of
@@ -21,7 +21,7 @@ from .tiling import map_tiles, tile_side, within
 from .unmix_summary import UnmixSummary
 from .unmix_training import learn
 from .unmix_worker import UnmixWorker
-from .unmix_writers import OF_IDNET, UnmixWriters, bands_of, given
+from .unmix_writers import UnmixWriters, bands_of, given, lacking
 
 PARTS_OF = ("mean", "bands")
 # Share of the progress at which learning has ended.
@@ -40,8 +40,7 @@ def unmix(job: UnmixJob, context: Context) -> dict:
         window = scene.grid.window_of(job.extent)
         card = model.card
         check_has_data(scene, window, card.used_bands[0])
-        if missing := [name for name in job.wanted() if name in OF_IDNET and name not in given(job, card)]:
-            context.warn(f"METHOD fcls does not give {first_of([name.upper() for name in missing])}.")
+        _warn_of_missing(job, card, context)
         if job.model and not job.trained_model:
             card = save_model(outputs.stage(job.model), model.network, model.spectra, card)
         facts = {"model_digest": card.digest, "scale": card.training["scale"], **facts}
@@ -92,6 +91,15 @@ def _check(job: UnmixJob) -> None:
     ):  # fmt: skip
         if count < least:
             raise InputError(f"The {name} can't be {count}; choose {least} or more.")
+
+
+def _warn_of_missing(job: UnmixJob, card: Card, context: Context) -> None:
+    missing: dict[str, list[str]] = {}
+    for name, reason in lacking(card).items():
+        if reason and name in job.wanted():
+            missing.setdefault(reason, []).append(name.upper())
+    for reason, names in missing.items():
+        context.warn(f"{reason} {first_of(names)}.")
 
 
 def _model(job: UnmixJob, context: Context, device: str) -> tuple[Scene, Model, dict, float]:

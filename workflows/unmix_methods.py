@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ..models.idnet import IdNet
-from ..models.unmixers import Fcls
+from ..models.unmixers import AbundanceNetwork, Fcls
 
 # Pixels at a time, between two looks whether the work is still wanted.
 _BATCH = 2048
@@ -22,8 +22,9 @@ class Batch:
     `pixels` (n, band). `abundances` (n, material). `endmembers` and `parts`, abundance times endmember,
     (n, material, band). `nonlinear` and `clipped` (n, band); the parts and these add up to the
     reconstruction. `spread` and `sd` (n, material): of the endmembers over the bands, and of the abundances.
-    `shares` (n, 2): of the nonlinear part in the mixing, and in the way to the abundances. None of these
-    four where the method has none.
+    `shares` (n, 2): of the nonlinear part in the mixing, and in the way to the abundances. `brightness`
+    (n,): how many times brighter than a mixture the pixel is, which the parts have in them and the
+    endmembers have not. None where the method has none.
     """
 
     pixels: np.ndarray
@@ -35,6 +36,7 @@ class Batch:
     spread: np.ndarray | None = None
     sd: np.ndarray | None = None
     shares: np.ndarray | None = None
+    brightness: np.ndarray | None = None
 
     @property
     def reconstruction(self) -> np.ndarray:
@@ -51,13 +53,37 @@ class Batch:
 
 
 def unmixed(
-    unmixer: Fcls | IdNet, pixels: np.ndarray, device: str, check: Callable[[], None]
+    network: AbundanceNetwork, pixels: np.ndarray, device: str, check: Callable[[], None]
 ) -> Iterator[Batch]:
     """Yield pixels (n, band) of reflectance unmixed, batch by batch; `check` may raise to stop."""
     for start in range(0, len(pixels), _BATCH):
         check()
         part = pixels[start : start + _BATCH]
-        yield _by_fcls(unmixer, part) if isinstance(unmixer, Fcls) else _by_idnet(unmixer, part, device)
+        brightness = network.brightness.of(part) if network.brightness else None
+        found = _by_method(
+            network.unmixer, part if brightness is None else levelled(part, brightness), device
+        )
+        yield found if brightness is None else _lit(found, part, brightness)
+
+
+def levelled(pixels: np.ndarray, brightness: np.ndarray) -> np.ndarray:
+    """Return pixels (n, band), float32, over their brightness (n,)."""
+    return (pixels / brightness[:, None]).astype(np.float32)
+
+
+def _lit(batch: Batch, pixels: np.ndarray, brightness: np.ndarray) -> Batch:
+    """Return the batch of levelled pixels with parts that are as bright as the pixels were."""
+
+    by_band = brightness[:, None]
+    return replace(
+        batch, pixels=pixels, brightness=brightness, parts=batch.parts * by_band[:, None],
+        nonlinear=None if batch.nonlinear is None else batch.nonlinear * by_band,
+        clipped=None if batch.clipped is None else batch.clipped * by_band,
+    )  # fmt: skip
+
+
+def _by_method(unmixer: Fcls | IdNet, pixels: np.ndarray, device: str) -> Batch:
+    return _by_fcls(unmixer, pixels) if isinstance(unmixer, Fcls) else _by_idnet(unmixer, pixels, device)
 
 
 def _by_fcls(unmixer: Fcls, pixels: np.ndarray) -> Batch:

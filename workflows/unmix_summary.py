@@ -52,7 +52,8 @@ class UnmixSummary:
         self._outside += int(outside.sum())
         self.pixels += len(errors)
         for name, values in (("reconstruction_error", errors), ("endmember_spread", batch.spread),
-                             ("uncertainty", batch.sd), ("nonlinearity", batch.shares)):  # fmt: skip
+                             ("uncertainty", batch.sd), ("nonlinearity", batch.shares),
+                             ("brightness", batch.brightness)):  # fmt: skip
             if values is not None:
                 shown = values if values.ndim == 1 else values[:, 0]
                 self.limits[name] = max(self.limits.get(name, 0.0), float(np.percentile(shown, 99)))

@@ -9,18 +9,19 @@ import torch
 from rasterio.windows import Window
 
 from ..engine.unmix_jobs import UnmixJob
+from ..models.brightness import Brightness, in_full_light
 from ..models.card import UNMIXING, Card, card_classes
 from ..models.endmembers import MIXED, bundle_purity, bundles, estimate_count, vca
 from ..models.files import Model, Spectra
 from ..models.idnet import IdNet, idnet
-from ..models.idnet_training import IdNetEpoch, IdNetSettings, fit_idnet
-from ..models.unmixers import FCLS, Fcls, options_of, scaled_unmixer
+from ..models.idnet_training import WEAKEST, IdNetEpoch, IdNetSettings, fit_idnet
+from ..models.unmixers import FCLS, AbundanceNetwork, Fcls, options_of, scaled_unmixer
 from ..rasters.errors import InputError, first_of
 from ..rasters.reflectance import reflectance_scale
 from ..rasters.scene import Scene
 from ..rasters.spectra_tables import SpectraTable, read_spectra_table, resampled
 from .context import Context
-from .unmix_methods import unmixed
+from .unmix_methods import levelled, unmixed
 from .unmix_scene import SceneSample, sample_scene
 
 # Training pixels that the model file keeps, to start explanations from.
@@ -34,11 +35,16 @@ _FEWEST = 20  # pixels per material to train on
 
 @dataclass(frozen=True)
 class Endmembers:
-    """Materials: `names`, `spectra` (material, band), and the `bundles` (m, band) of each; reflectance."""
+    """Materials: `names`, `spectra` (material, band), and the `bundles` (m, band) of each; reflectance.
+
+    `pixels` (n, band) are the sample's as the method sees them: over their `brightness` where that is free.
+    """
 
     names: tuple[str, ...]
     spectra: np.ndarray
     bundles: list[np.ndarray]
+    pixels: np.ndarray
+    brightness: Brightness | None
 
 
 def learn(job: UnmixJob, context: Context, scene: Scene, window: Window, device: str) -> tuple[Model, dict]:
@@ -54,18 +60,18 @@ def learn(job: UnmixJob, context: Context, scene: Scene, window: Window, device:
         unmixer = Fcls(len(sample.used), len(found.names))
         unmixer.endmembers.copy_(torch.from_numpy(found.spectra))
     else:
-        unmixer, history = _train(job, context, sample, found, device)
-    unmixer.eval().requires_grad_(False)
+        unmixer, history = _train(job, context, found, device)
+    network = scaled_unmixer(unmixer, found.brightness, sample.scale)
+    network.eval().requires_grad_(False)
     card = Card(
-        task=UNMIXING, architecture=job.method, options=options_of(unmixer), bands=sample.card_bands(scene),
+        task=UNMIXING, architecture=job.method, options=options_of(network), bands=sample.card_bands(scene),
         classes=card_classes(found.names),
         training={
             "scale": sample.scale, "seed": job.seed, "pixels": len(sample.pixels),
-            "error_fence": _fence(unmixer, sample, context), **facts,
+            "error_fence": _fence(network, sample, context), **facts,
             "history": [asdict(epoch) for epoch in history],
         },
     )  # fmt: skip
-    network = scaled_unmixer(unmixer, sample.scale)
     return Model(network, _spectra(job, sample, found), card), facts
 
 
@@ -82,11 +88,17 @@ def _endmembers(
         count = job.endmembers or max(2, shown)
         _check_count(count, scene, sample)
         spectra = pixels[vca(pixels, count, job.seed)].astype(np.float64)
+        if job.any_brightness:
+            spectra = in_full_light(pixels, spectra)
         # Brightest first: another seed finds much the same materials in another order.
         spectra = spectra[np.argsort(-spectra.mean(axis=1), kind="stable")]
         names, libraries = tuple(f"material {number}" for number in range(1, count + 1)), None
     _check_count(len(names), scene, sample)
     _warn_of_count(len(names), shown, bool(job.spectra), context)
+    brightness = None
+    if job.any_brightness:
+        brightness = Brightness.against(spectra)
+        pixels = levelled(pixels, brightness.of(pixels))
     rows = bundles(pixels, spectra, job.bundle_size)
     purity = bundle_purity(pixels.astype(np.float64), rows)
     facts["bundles"] = [
@@ -108,7 +120,8 @@ def _endmembers(
     if job.spectra and libraries is None:
         # How a given spectrum varies is learnt from the pixels nearest to it, which may be of other light.
         libraries = [spectrum + pixels[r] - pixels[r].mean(axis=0) for spectrum, r in zip(spectra, rows)]
-    return Endmembers(names, spectra, libraries or [pixels[r] for r in rows]), facts
+    found = Endmembers(names, spectra, libraries or [pixels[r] for r in rows], pixels, brightness)
+    return found, facts
 
 
 def _given(
@@ -177,13 +190,11 @@ def _warn_of_count(count: int, shown: int, given: bool, context: Context) -> Non
         )
 
 
-def _train(
-    job: UnmixJob, context: Context, sample: SceneSample, found: Endmembers, device: str
-) -> tuple[IdNet, list[IdNetEpoch]]:
+def _train(job: UnmixJob, context: Context, found: Endmembers, device: str) -> tuple[IdNet, list[IdNetEpoch]]:
     fewest = _FEWEST * len(found.names)
-    if len(sample.pixels) < fewest:
+    if len(found.pixels) < fewest:
         raise InputError(
-            f"{len(sample.pixels)} pixels with data are too few to train on, {fewest} are needed for "
+            f"{len(found.pixels)} pixels with data are too few to train on, {fewest} are needed for "
             f"{len(found.names)} materials; choose METHOD fcls, or a larger extent or sample."
         )
     text = ["Training"]
@@ -197,19 +208,21 @@ def _train(
         context.check()
         context.progress(0.05 + 0.65 * done, text[0])
 
-    network = idnet(len(sample.used), len(found.names), seed=job.seed)
-    settings = replace(IdNetSettings(), epochs=job.epochs, seed=job.seed, device=device)
-    history = fit_idnet(network, sample.pixels, found.bundles, settings, on_epoch, on_share)
+    network = idnet(found.pixels.shape[1], len(found.names), seed=job.seed)
+    # Brightness that is free bends what linear mixtures leave of a pixel as nonlinear mixing does.
+    strongest = WEAKEST if job.any_brightness else None
+    settings = replace(IdNetSettings(), epochs=job.epochs, seed=job.seed, device=device, strongest=strongest)
+    history = fit_idnet(network, found.pixels, found.bundles, settings, on_epoch, on_share)
     return network, history
 
 
-def _fence(unmixer: Fcls | IdNet, sample: SceneSample, context: Context) -> float:
+def _fence(network: AbundanceNetwork, sample: SceneSample, context: Context) -> float:
     """Return the reconstruction error beyond which a pixel is outside of what the model explains.
 
     Tukey's outer fence, the upper quartile and three times the distance of the quartiles, over the sample.
     """
     errors = [
-        batch.error for batch in unmixed(unmixer, sample.pixels[:_FITTED], "cpu", context.check)
+        batch.error for batch in unmixed(network, sample.pixels[:_FITTED], "cpu", context.check)
     ]  # fmt: skip
     low, high = np.percentile(np.concatenate(errors), [25, 75])
     return float(f"{high + 3 * (high - low):.6g}")

@@ -33,7 +33,7 @@ class UnmixWorker:
     ) -> None:  # fmt: skip
         self._job, self._context, self._scene = job, context, scene
         self._used, self._scale = model.card.used_bands, float(model.card.training["scale"])
-        self._unmixer, self._summary, self._device = network.unmixer, summary, device
+        self._network, self._summary, self._device = network, summary, device
         self._done, self._total, self._begun = 0, total, begun
 
     def unmix(self, tile: Window) -> UnmixedTile:
@@ -47,7 +47,7 @@ class UnmixWorker:
         keys = (rows + int(tile.row_off)) * np.int64(self._scene.grid.width) + cols + int(tile.col_off)
         planes: list[dict[str, np.ndarray]] = []
         start = 0
-        for batch in unmixed(self._unmixer, pixels, self._device, self._context.check):
+        for batch in unmixed(self._network, pixels, self._device, self._context.check):
             self._summary.add(batch, keys[start : start + len(batch.pixels)])
             planes.append(planes_of(batch, self._job.wanted(), self._job.parts_of))
             start += len(batch.pixels)
@@ -72,6 +72,7 @@ def planes_of(batch: Batch, wanted: dict[str, str], parts_of: str) -> dict[str, 
         "nonlinearity": batch.shares,
         "uncertainty": batch.sd,
         "reconstruction_error": batch.error[:, None],
+        "brightness": None if batch.brightness is None else batch.brightness[:, None],
     }
     if "parts" in wanted:
         found["parts"] = _parts(batch, parts_of)

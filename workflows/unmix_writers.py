@@ -21,16 +21,22 @@ from .tiling import BLOCK
 from .unmix_worker import UnmixedTile, part_names
 
 # What least squares with fixed endmembers does not have.
-OF_IDNET = ("endmember_spread", "nonlinearity", "uncertainty")
+_OF_IDNET = ("endmember_spread", "nonlinearity", "uncertainty")
 
 
 def given(job: UnmixJob, card: Card) -> dict[str, str]:
     """Return the paths of the rasters that are wanted and that the method has."""
-    return {
-        name: path
-        for name, path in job.wanted().items()
-        if name != "model" and not (card.architecture == FCLS and name in OF_IDNET)
-    }
+    return {name: path for name, path in job.wanted().items() if name not in lacking(card)}
+
+
+def lacking(card: Card) -> dict[str, str]:
+    """Return the outputs that are no rasters of the model, with the reason."""
+    reasons = {"model": ""}
+    if card.architecture == FCLS:
+        reasons |= dict.fromkeys(_OF_IDNET, "METHOD fcls does not give")
+    if not card.options.get("any_brightness"):
+        reasons["brightness"] = "A model without ANY_BRIGHTNESS does not give"
+    return reasons
 
 
 class UnmixWriters:
@@ -89,5 +95,6 @@ def bands_of(card: Card, scene: Scene, parts_of: str) -> dict[str, list[Band]]:
         "uncertainty": materials,
         "nonlinearity": [Band("nonlinear share of the mixing"), Band("nonlinear share of the abundances")],
         "reconstruction_error": [Band("root mean square error (reflectance)")],
+        "brightness": [Band("brightness (times a mixture's)")],
         "parts": [Band(f"mean of {name}") for name in names] if parts_of == "mean" else every,
     }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, minimize, nnls
 
-from explanation_layers.models.fcls import fcls, scaled_simplex
+from explanation_layers.models.fcls import fcls, nonnegative
 
 
 def problem(materials: int, bands: int, pixels: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -84,11 +84,21 @@ def test_a_hundred_thousand_pixels_take_seconds() -> None:
     assert time.perf_counter() - start < 10
 
 
-def test_the_scaled_simplex_does_not_mind_brightness() -> None:
-    pixels, endmembers = problem(4, 30, 10)
-    found = scaled_simplex(pixels, endmembers)
-    np.testing.assert_allclose(scaled_simplex(0.3 * pixels, endmembers), found, atol=1e-9)
+@pytest.mark.parametrize(("materials", "bands"), [(2, 5), (4, 30), (9, 40)])
+def test_abundances_of_any_sum_are_those_of_nnls(materials: int, bands: int) -> None:
+    pixels, endmembers = problem(materials, bands, 20)
+    endmembers[0] *= 0.01  # a dark material
+    found = nonnegative(pixels, endmembers)
     for pixel, own in zip(pixels, found):
         exact = nnls(endmembers.T, pixel)[0]
-        np.testing.assert_allclose(own, exact / exact.sum(), atol=1e-9)
-    np.testing.assert_allclose(scaled_simplex(-np.ones((1, 30)), endmembers), 0.25)
+        np.testing.assert_allclose(own, exact, atol=1e-6 * exact.max(initial=1))
+    np.testing.assert_allclose(nonnegative(0.01 * pixels, endmembers), 0.01 * found, rtol=1e-6, atol=1e-12)
+
+
+def test_nothing_is_made_of_darkness() -> None:
+    _, endmembers = problem(4, 30, 1)
+    assert not nonnegative(-np.ones((1, 30)), endmembers).any()
+    assert not nonnegative(np.zeros((1, 30)), endmembers).any()
+    endmembers[2] = 0
+    found = nonnegative(endmembers[:1], endmembers)
+    np.testing.assert_allclose(found, [[1, 0, 0, 0]], atol=1e-9)

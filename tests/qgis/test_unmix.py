@@ -19,7 +19,8 @@ def test_every_setting_reaches_the_engine(engine, feedback, scene, tmp_path):
         {
             "INPUT": scene, "METHOD": "idnet", "ENDMEMBERS": 3, "EPOCHS": 7, "SAMPLE": 500, "BUNDLE_SIZE": 9,
             "SCALE": 255.0, "PARTS_OF": "bands", "SEED": 5, "DEVICE": "cpu", "MEMORY": 512,
-            "EXTENT": "300030,300090,5799900,5799970", "PARTS": str(tmp_path / "parts.tif"),
+            "EXTENT": "300030,300090,5799900,5799970", "ANY_BRIGHTNESS": True,
+            "PARTS": str(tmp_path / "parts.tif"),
             "MODEL": str(tmp_path / "m.safetensors"),
         },
         feedback=feedback,
@@ -29,7 +30,8 @@ def test_every_setting_reaches_the_engine(engine, feedback, scene, tmp_path):
     assert (job.bundle_size, job.scale, job.parts_of, job.seed, job.memory_mb) == (9, 255.0, "bands", 5, 512)
     assert job.extent == [300_030, 5_799_900, 300_090, 5_799_970]
     assert job.wanted() == {"parts": str(tmp_path / "parts.tif"), "model": str(tmp_path / "m.safetensors")}
-    assert job.spectra is None and job.trained_model is None and feedback.warnings == []
+    assert job.spectra is None and job.trained_model is None and job.any_brightness
+    assert feedback.warnings == []
 
 
 def test_a_table_of_spectra_becomes_csv(engine, feedback, scene, tmp_path):

@@ -25,7 +25,10 @@ from explanation_layers.workflows.unmix import unmix
 
 WAVELENGTHS = np.linspace(450, 2350, 39)
 NAMES = [material.name for material in MATERIALS]
-RASTERS = ("abundances", "endmember_spread", "nonlinearity", "uncertainty", "reconstruction_error", "parts")
+RASTERS = (
+    "abundances", "endmember_spread", "nonlinearity", "uncertainty", "reconstruction_error", "brightness",
+    "parts",
+)  # fmt: skip
 
 
 class MixedRaster(NamedTuple):

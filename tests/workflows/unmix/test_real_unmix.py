@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 pytestmark = pytest.mark.slow
 
-A_TRUE = "7025b448"  # the first digits of its SHA-256
+A_TRUE, SAMSON = "7025b448", "49530e80"  # the first digits of their files' SHA-256
 
 
 def matched(found, truth: np.ndarray, spectra: np.ndarray) -> float:
@@ -35,6 +35,18 @@ def samson(shared, write_raster, tmp_path_factory) -> tuple[str, np.ndarray, np.
     raster = write_raster(path, values, wavelengths=np.linspace(401, 889, 156))
     truth = loadmat(folder / "A_true.mat")["A_true"].transpose(2, 0, 1)
     return raster, truth, loadmat(folder / "E.mat")["E"].T
+
+
+@pytest.mark.parametrize("method", ["fcls", "idnet"])
+def test_samson_of_any_brightness_against_the_truth_by_scaled_least_squares(run, shared, samson, method):
+    """The authors' program, untuned, had 0.181 there."""
+    path = shared / "data" / "unmixing_samson" / "Samson.mat"
+    assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(SAMSON)
+    file = loadmat(path)
+    found = run(samson[0], method=method, endmembers=3, any_brightness=True)
+    error = matched(found, file["S_GT"].transpose(2, 0, 1), file["GT"])
+    print(f"{method}: {error:.4f}, {found.result['warnings']}")
+    assert error < 0.17
 
 
 def test_samson_by_fcls_is_its_truth_within_seconds(run, samson):
