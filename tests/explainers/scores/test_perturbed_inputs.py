@@ -1,49 +1,18 @@
-"""Scores of explainers where the right number is known, and where nothing may change it."""
+"""Sensitivity, infidelity, deletion and insertion, completeness: known numbers, in any batch."""
 
 from __future__ import annotations
 
-import io
-from itertools import pairwise
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from scipy.stats import spearmanr
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from explanation_layers.explainers.scores.completeness import completeness
-from explanation_layers.explainers.scores.complexity import (
-    complexity,
-    encoder,
-    figure_picture,
-    gini,
-    gray_picture,
-    histogram_entropy,
-    png_bytes,
-)
 from explanation_layers.explainers.scores.copies import PIECE, Copies
 from explanation_layers.explainers.scores.infidelity import band_removals, infidelity, square_removals
-from explanation_layers.explainers.scores.localisation import bright_return, localisation, share_inside
 from explanation_layers.explainers.scores.perturbation import bands, blocks, deletion_insertion
-from explanation_layers.explainers.scores.randomisation import cascade, similarity, stages
-from explanation_layers.explainers.scores.ranks import average_ranks, spearman
 from explanation_layers.explainers.scores.sensitivity import sensitivity, speckled_copies, uniform_copies
-from explanation_layers.models.networks import build
-from explanation_layers.models.scene_networks import build_scene_network
 
-SIDE = 10
-
-
-@pytest.fixture(scope="module")
-def x() -> Tensor:
-    return torch.rand(3, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(4))
-
-
-@pytest.fixture(scope="module")
-def weight() -> Tensor:
-    return torch.randn(2, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
+from .conftest import SIDE
 
 
 @pytest.fixture(scope="module")
@@ -225,179 +194,6 @@ def test_a_single_unit_leaves_a_straight_line(x: Tensor) -> None:
     )["a"]
     assert torch.allclose(scores.deletion, x.sum((1, 2, 3)) / 2)
     assert torch.allclose(scores.insertion, x.sum((1, 2, 3)) / 2)
-
-
-# Complexity
-
-
-def test_pictures_of_signed_and_unsigned_maps() -> None:
-    signed = np.linspace(-1, 1, 101)[None]
-    assert gray_picture(signed, True)[0, 50] == 128 and gray_picture(signed, True).min() == 0
-    assert gray_picture(signed, True).max() == 255
-    unsigned = np.linspace(0, 1, 101)[None]
-    assert gray_picture(unsigned, False)[0, 0] == 0
-    # The 98th percentile is white already.
-    assert (gray_picture(unsigned, False)[0] == 255).sum() == 3
-    sparse = np.zeros((10, 10))
-    sparse[4, 4] = 1e-9
-    assert gray_picture(sparse, False).max() == 255 and gray_picture(0 * sparse, False).max() == 0
-
-
-def test_the_file_is_a_gray_png_of_the_maps_own_size_without_metadata() -> None:
-    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG", compress_level=9)
-    data = file.getvalue()
-    assert png_bytes(picture) == len(data)
-    assert [data[i + 4 : i + 8] for i in (8, 33)] == [b"IHDR", b"IDAT"] and data[-8:-4] == b"IEND"
-    assert data[24:26] == bytes([8, 0])  # bit depth, gray
-
-
-def test_sizes_of_known_pictures() -> None:
-    # Signature 8, IHDR 25, IDAT 12, IEND 12 bytes; what noise does not compress is stored.
-    flat = png_bytes(np.zeros((100, 100), np.uint8))
-    noise = png_bytes(np.random.default_rng(0).integers(0, 256, (100, 100)).astype(np.uint8))
-    assert 57 < flat < 120
-    assert 10_000 < noise < 10_000 + 57 + 250
-    assert encoder().startswith("Pillow ")
-
-
-def test_complexity_of_a_smooth_map_and_of_noise() -> None:
-    ramp = torch.linspace(0, 1, 2500).reshape(1, 50, 50)
-    noise = torch.rand(1, 50, 50, generator=torch.Generator().manual_seed(0))
-    smooth, rough = complexity(ramp, True), complexity(noise, True)
-    assert smooth.gray_kb < 0.5 * rough.gray_kb and smooth.figure_kb < rough.figure_kb
-    assert smooth.shuffled_ratio < 0.5 and rough.shuffled_ratio == pytest.approx(1, abs=0.05)
-    assert smooth.entropy == pytest.approx(rough.entropy, abs=0.2)
-    assert complexity(ramp, True) == complexity(ramp, True)
-    assert figure_picture(noise[0].numpy(), True).shape == (400, 400, 3)
-
-
-def test_a_single_pixel_is_pictured_by_its_bands() -> None:
-    spectrum = torch.rand(200, 1, 1, generator=torch.Generator().manual_seed(0))
-    assert complexity(spectrum, True) == complexity(spectrum[:, 0, 0][None, None], True)
-    assert complexity(spectrum, True).entropy > 5
-
-
-def test_entropy_and_gini_of_known_maps() -> None:
-    assert histogram_entropy(np.zeros((4, 4), np.uint8)) == 0
-    assert histogram_entropy(np.arange(256, dtype=np.uint8)) == pytest.approx(8)
-    one_hot = torch.zeros(1, 10, 10)
-    one_hot[0, 3, 3] = -2.0
-    assert gini(one_hot) == pytest.approx(1 - 1 / 100)
-    assert gini(torch.full((1, 10, 10), -0.3)) == pytest.approx(0)
-    assert np.isnan(gini(torch.zeros(1, 10, 10)))
-
-
-# Localisation
-
-
-def test_planted_masks() -> None:
-    mask = torch.zeros(3, 8, 8, dtype=torch.bool)
-    mask[0, 2:4, 2:6] = True
-    mask[1] = mask[0]
-    mask[2, :] = True
-    values = torch.zeros(3, 2, 8, 8)
-    values[0, :, 2:4, 2:6] = torch.tensor([-1.0, 1.0])[:, None, None]
-    values[1, 0, 6, :] = 1.0
-    values[1, 1, 2, 2:4] = 0.5
-    values[2] = 1.0
-    scores = localisation(values, mask)
-    assert [float(score[0]) for score in scores] == [1, 1, 1, 1]
-    assert float(scores.mass[1]) == pytest.approx(1 / 9)
-    assert float(scores.rank[1]) == 0 and float(scores.pointing[1]) == 0
-    assert all(score[2].isnan() for score in scores)
-
-
-def test_auc_is_that_of_scikit_learn(x: Tensor) -> None:
-    mask = x[:, 0].roll(1, -1) > 0.6
-    values = (x * 6).round()  # many ties
-    ours = localisation(values, mask).auc
-    theirs = [roc_auc_score(m.flatten(), v.sum(0).flatten()) for m, v in zip(mask, values)]
-    assert torch.allclose(ours, torch.tensor(theirs, dtype=torch.float64))
-
-
-def test_share_on_the_bright_return() -> None:
-    x = torch.zeros(2, 2, 20, 20)
-    x[0, 0, 5:10, 5:10] = 1.0
-    x[1, 0, 0:5, 15:] = 1.0
-    x[1, 0, 12, 12] = 3.0  # a single speckle is less, averaged
-    x[:, 1] = torch.rand(20, 20)
-    bright = bright_return(x, 25 / 400)
-    assert bright.sum((1, 2)).tolist() == [25, 25]
-    assert bright[0, 6:9, 6:9].all() and bright[1, 1:4, 16:].all()
-    values = torch.ones(2, 1, 20, 20)
-    assert torch.allclose(share_inside(values, bright), torch.tensor(25 / 400, dtype=torch.float64))
-
-
-# Randomisation
-
-
-def test_ranks_and_correlation_are_those_of_scipy(x: Tensor) -> None:
-    one, other = (x * 9).round().flatten(1), x.roll(1, -1).flatten(1) + x.flatten(1)
-    theirs = [spearmanr(a, b).statistic for a, b in zip(one, other)]
-    assert torch.allclose(spearman(one, other), torch.tensor(theirs, dtype=torch.float64))
-    assert average_ranks(torch.tensor([[3.0, 1.0, 3.0]])).tolist() == [[2.5, 1.0, 2.5]]
-    assert spearman(torch.ones(1, 5), torch.rand(1, 5)).isnan().all()
-
-
-@pytest.mark.parametrize(("architecture", "side"), [("spectral_cnn", 1), ("spatial_cnn", 5)])
-def test_stages_of_pixel_classifiers_run_from_the_output_down(architecture: str, side: int) -> None:
-    network = build(
-        architecture, bands=20, classes=3, patch_size=side, normalisation="none", components=5
-    ).eval()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    names = list(stages(network))
-    assert names[-1] == "front" and names[:-1] == sorted(names[:-1], key=lambda n: -int(n[5:]))
-    changed: list[set] = []
-    for _, mixed in cascade(network, 0):
-        state = mixed.state_dict()
-        assert all(torch.equal(value.flatten().sort().values, before[name].flatten().sort().values)
-                   for name, value in state.items())  # fmt: skip
-        different = [name for name in state if not torch.equal(state[name], before[name])]
-        changed.append({name.rpartition(".")[0] for name in different})
-    assert all(less < more for less, more in pairwise(changed))
-    assert all(name in parts for name, parts in zip(names[:-1], changed))
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
-def test_the_cascade_follows_its_seed() -> None:
-    torch.manual_seed(0)
-    network = build("spatial_cnn", bands=4, classes=3, patch_size=5, normalisation="none", components=2)
-    x = torch.rand(2, 4, 5, 5)
-
-    def logits(seed: int) -> list[Tensor]:
-        return [mixed.logits(x).detach() for _, mixed in cascade(network.eval(), seed)]
-
-    assert all(torch.equal(one, other) for one, other in zip(logits(1), logits(1)))
-    assert not torch.equal(logits(1)[0], logits(2)[0])
-    assert (torch.stack(logits(1)).flatten(2).std(2) > 0).all()
-
-
-def test_stages_of_a_residual_network_are_its_layers() -> None:
-    torch.manual_seed(0)
-    network = build_scene_network("resnet18", bands=1, classes=3, patch_size=32).explainable()
-    names = ["fc", "layer4", "layer3", "layer2", "layer1", "conv1"]
-    assert list(stages(network)) == names
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    x = torch.rand(4, 1, 32, 32)
-    for stage, mixed in cascade(network, 0):
-        state = mixed.state_dict()
-        first = {name.split(".")[1] for name in state if not torch.equal(state[name], before[name])}
-        assert (
-            first == set(list(stages(network))[: len(first)])
-            and list(stages(network))[len(first) - 1] == stage
-        )
-        # Nothing dies or explodes.
-        spread = float(mixed.logits(x).std())
-        assert 1e-4 < spread < 1e4
-    untouched = {name for name in before if not name.startswith("trunk.")}
-    assert untouched == {"low", "high"}
-
-
-def test_similarity_ignores_the_sign(x: Tensor) -> None:
-    assert torch.allclose(similarity(x, -x), torch.ones(3, dtype=torch.float64))
-    assert similarity(0 * x, x).isnan().all()
 
 
 # Completeness
