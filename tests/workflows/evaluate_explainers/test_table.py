@@ -1,4 +1,4 @@
-"""Evaluating explainers: sample, table, ranking, montage, report, and what is refused before any work."""
+"""The table of an evaluation holds the scores of the sample drawn; montage and report show them."""
 
 from __future__ import annotations
 
@@ -16,72 +16,24 @@ from types import SimpleNamespace
 import captum.attr as captum
 import numpy as np
 import pytest
-import rasterio
 import torch
-from affine import Affine
 from captum.metrics import sensitivity_max
 from PIL import Image
 
 from explanation_layers.engine.jobs import EvaluateExplainersJob
 from explanation_layers.explainers.scores.complexity import complexity
 from explanation_layers.explainers.scores.sensitivity import uniform_copies
-from explanation_layers.models.card import PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION
+from explanation_layers.models.card import SCENE_CLASSIFICATION
 from explanation_layers.models.files import load_model
-from explanation_layers.rasters.errors import Cancelled, InputError
-from explanation_layers.workflows.context import Context
+from explanation_layers.rasters.errors import Cancelled
 from explanation_layers.workflows.evaluate_explainers import evaluate
 from explanation_layers.workflows.evaluation_metrics import METRICS
-from explanation_layers.workflows.evaluation_sample import Samples, in_turns
+from explanation_layers.workflows.evaluation_sample import Samples
 
-SIDE = 16
-CLASSES = ("field", "forest", "town")
+from .conftest import CLASSES, FEW, SIDE, context_of, table, write_chip
+
 EIGHT = ["saliency", "input_x_gradient", "integrated_gradients", "guided_backpropagation", "deconvolution",
          "grad_cam", "guided_grad_cam", "occlusion"]  # fmt: skip
-FEW = ["saliency", "input_x_gradient"]
-
-
-def write_chip(path: Path, values: np.ndarray, **profile: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shape = {"count": len(values), "height": values.shape[1], "width": values.shape[2]}
-    with rasterio.open(path, "w", driver="GTiff", dtype=values.dtype, **shape, **profile) as dataset:
-        dataset.write(values)
-        dataset.descriptions = ("VV", "VH")[: len(values)]
-
-
-@pytest.fixture(scope="module")
-def chips(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """A folder of 3 x 4 chips of 20 pixels in decibels with a bright square each, and masks of the square."""
-    folder = tmp_path_factory.mktemp("chips")
-    generator = np.random.default_rng(5)
-    for kind, name in enumerate(CLASSES):
-        for number in range(4):
-            values = 10 * np.log10(generator.gamma(4, 0.25, (2, 20, 20))) - 12
-            mask = np.zeros((1, 20, 20), np.uint8)
-            mask[0, 6 + kind : 10 + kind, 5:11] = 1
-            values += 9 * mask
-            write_chip(folder / "chips" / name / f"{number}.tif", values.astype("float32"))
-            write_chip(folder / "masks" / name / f"{number}.png.tif", mask)
-            (folder / "masks" / name / f"{number}.png.tif").rename(folder / "masks" / name / f"{number}.img")
-    return SimpleNamespace(patches=str(folder / "chips"), masks=str(folder / "masks"))
-
-
-@pytest.fixture
-def job(chips: SimpleNamespace, chip_model: str) -> EvaluateExplainersJob:
-    """A small evaluation of two fast explainers."""
-    return EvaluateExplainersJob(
-        models=[chip_model], explainers=FEW, patches=chips.patches, chips=5, samples=2, steps=4,
-        occlusion_window=6, occlusion_stride=5, randomised_chips=2, layer="layer1",
-    )  # fmt: skip
-
-
-def table(value: dict) -> list[dict]:
-    names = [column["name"] for column in value["tables"]["METRICS"]["columns"]]
-    assert len(set(names)) == len(names)
-    return [dict(zip(names, row, strict=True)) for row in value["tables"]["METRICS"]["rows"]]
-
-
-def context_of(messages: list | None = None) -> Context:
-    return Context("test", (messages if messages is not None else []).append)
 
 
 class Page(HTMLParser):
@@ -202,28 +154,6 @@ def test_models_of_two_polarisations_share_a_table(
         assert picture.size[1] > 3 * picture.size[0] / 2
 
 
-def test_chips_of_a_scene_with_polygons_as_mask(
-    job: EvaluateExplainersJob, radar: str, tmp_path: Path
-) -> None:
-    transform = Affine(10, 0, 5e5, 0, -10, 5.8e6)
-    points = [(40, 30), (20, 40), (60, 10), (8, 8)]
-    labels = tmp_path / "labels.geojson"
-    mask = tmp_path / "mask.geojson"
-    write_features(labels, [{"type": "Point", "coordinates": list(transform * at)} for at in points])
-    corners = [list(transform * at) for at in ((30, 20), (50, 20), (50, 28), (30, 28), (30, 20))]
-    write_features(mask, [{"type": "Polygon", "coordinates": [corners]}])
-    job = replace(job, patches=None, scene=radar, label_features=str(labels), mask_features=str(mask))
-    row = table(evaluate(job, context_of()))[0]
-    # One chip holds the mask in part; unlabelled chips have no accuracy.
-    assert row["chips"] == 4 and row["accuracy"] is None
-    assert row["mass_in_mask"] is not None and row["mass_in_mask_low"] is None
-
-
-def write_features(path: Path, geometries: list[dict]) -> None:
-    features = [{"type": "Feature", "properties": {}, "geometry": geometry} for geometry in geometries]
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-
-
 @pytest.mark.parametrize("kind", ["spectral", "hybrid"])
 def test_pixel_classifiers(
     kind: str, demo: SimpleNamespace, request: pytest.FixtureRequest, tmp_path: Path
@@ -246,40 +176,6 @@ def test_pixel_classifiers(
         assert row["similarity_front"] is not None and row["bands"].endswith("bands")
     assert rows[1]["residual"] < 0.05 and rows[0]["residual"] is None
     assert "Beside the study" not in Path(job.report or "").read_text()
-
-
-def test_masks_lie_on_the_middle_of_their_chips(
-    job: EvaluateExplainersJob, chips: SimpleNamespace, chip_model: str
-) -> None:
-    model = load_model(chip_model, SCENE_CLASSIFICATION)
-    sample = Samples(replace(job, chips=12, masks=chips.masks), context_of()).of(model, chip_model)
-    assert sample.masks is not None and sample.masks.shape == (12, SIDE, SIDE)
-    for name, mask in zip(sample.names, sample.masks):
-        rows, cols = torch.nonzero(mask, as_tuple=True)
-        top = 4 + CLASSES.index(name.split("/")[0])  # 2 pixels are cut on every side
-        assert (int(rows.min()), int(rows.max()), int(cols.min()), int(cols.max())) == (top, top + 3, 3, 8)
-    assert sample.classes.tolist() == [CLASSES.index(name.split("/")[0]) for name in sample.names]
-
-
-def test_polygons_reach_the_patches_of_pixels(
-    demo: SimpleNamespace, hybrid_model: str, tmp_path: Path
-) -> None:
-    with rasterio.open(demo.raster) as dataset:
-        corners = [(0, 0), (3, 0), (3, 60), (0, 60), (0, 0)]
-        corners = [list(dataset.transform * corner) for corner in corners]
-    write_features(tmp_path / "mask.geojson", [{"type": "Polygon", "coordinates": [corners]}])
-    job = EvaluateExplainersJob(
-        models=[hybrid_model], explainers=["saliency"], scene=demo.raster, label_raster=demo.label_raster,
-        mask_features=str(tmp_path / "mask.geojson"), chips=2000,
-    )  # fmt: skip
-    model = load_model(hybrid_model, PIXEL_CLASSIFICATION)
-    sample = Samples(job, context_of()).of(model, hybrid_model)
-    assert sample.masks is not None
-    cols = torch.tensor([int(name.rpartition(" ")[2]) for name in sample.names])
-    # Column c of a patch is column (where the scene ends: mirrored) of the scene; 0 to 2 are in the mask.
-    across = (cols[:, None] + torch.arange(-4, 5)).abs()
-    assert torch.equal(sample.masks, (across < 3)[:, None, :].expand(-1, 9, -1))
-    assert sample.masks.any() and not sample.masks.all()
 
 
 def test_maps_of_zeros_are_no_good_scores(job: EvaluateExplainersJob, tmp_path: Path) -> None:
@@ -310,27 +206,6 @@ def test_flat_maps_point_nowhere(job: EvaluateExplainersJob) -> None:
     assert cam["flat_maps"] == 0 or any("choose an earlier one" in text for text in context.warnings)
 
 
-def test_classes_take_turns() -> None:
-    classes = np.repeat([0, 1, 2], [50, 3, 10])
-    drawn = in_turns(classes, 12, seed=0)
-    assert len(set(drawn)) == 12
-    assert classes[drawn].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 2, 0]
-    assert not np.array_equal(drawn, in_turns(classes, 12, seed=1))
-    assert sorted(in_turns(classes, 100, 0)) == list(range(63))
-
-
-def test_chips_mostly_without_data_are_left_out(job: EvaluateExplainersJob, tmp_path: Path) -> None:
-    generator = np.random.default_rng(1)
-    for number, name in enumerate(CLASSES):
-        values = generator.normal(-12, 3, (2, SIDE, SIDE)).astype(np.float32)
-        values[:, : 12 - 5 * number] = np.nan
-        write_chip(tmp_path / "holes" / name / "a.tif", values, nodata=np.nan)
-    context = context_of()
-    rows = table(evaluate(replace(job, patches=str(tmp_path / "holes"), randomised_chips=0), context))
-    assert rows[0]["chips"] == 2 and rows[0]["randomised_similarity"] is None
-    assert "1 of 3 chips drawn are mostly nodata and are left out." in context.warnings
-
-
 def test_cancelling_stops_at_once(job: EvaluateExplainersJob, tmp_path: Path) -> None:
     context = context_of()
     report = tmp_path / "report.html"
@@ -347,62 +222,3 @@ def test_cancelling_stops_at_once(job: EvaluateExplainersJob, tmp_path: Path) ->
         evaluate(job, context)
     assert time.monotonic() - asked[0] < 0.8
     assert list(tmp_path.iterdir()) == []
-
-
-BAD = {
-    "unknown explainer": ({"explainers": ["lime"]}, "There is no explainer 'lime'; choose some of saliency"),
-    "twice": ({"explainers": ["saliency", "saliency"]}, "The explainer 'saliency' is there twice"),
-    "none": ({"explainers": []}, "There is no explainer to judge"),
-    "no model": ({"models": []}, "There is no model"),
-    "not served": ({"explainers": ["deeplift"]}, "can't explain a scene classifier; choose one of saliency"),
-    "no chips": ({"patches": None}, "Chips come from the folder PATCHES, or from the scene"),
-    "both": ({"scene": "a.tif"}, "choose one of the two"),
-    "no labels": ({"patches": None, "scene": "a.tif"}, "There are no labels"),
-    "labels": ({"label_features": "a.geojson"}, "LABELS belong to a scene"),
-    "folder": ({"patches": "/nowhere"}, "There is no folder /nowhere"),
-    "mask": ({"mask_features": "a.geojson"}, "go with a scene; PATCHES take a folder, MASKS"),
-    "layer": ({"layer": "layer9"}, "There is no layer 'layer9'; choose one of layer1"),
-    "baseline": ({"baseline": "spectrum"}, "There is no baseline 'spectrum' here; choose one of zero"),
-    "radius": ({"radius": 0.0}, "The radius can't be 0.0"),
-    "share": ({"bright_share": 1.0}, "The bright share 1.0 is not between 0 and 1"),
-    "samples": ({"samples": 0}, "The number of samples can't be 0; choose 1 or more"),
-    "masks": ({"masks": "/nowhere"}, "There is no folder /nowhere; choose the folder of the masks"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_sentence(case: str, job: EvaluateExplainersJob, tmp_path: Path) -> None:
-    changes, sentence = BAD[case]
-    report = tmp_path / "report.html"
-    with pytest.raises(InputError, match=re.escape(sentence)):
-        evaluate(replace(job, report=str(report), **changes), context_of())
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_masks_that_are_missing_or_of_another_size(
-    job: EvaluateExplainersJob, chips: SimpleNamespace, tmp_path: Path
-) -> None:
-    with pytest.raises(InputError, match=r"holds no mask for \w+/\d.tif, .* sub-folders"):
-        evaluate(replace(job, masks=str(tmp_path)), context_of())
-    for name in CLASSES:
-        for number in range(4):
-            write_chip(tmp_path / name / f"{number}.tif", np.ones((1, 9, 9), np.uint8))
-    with pytest.raises(InputError, match=r"has 9 x 9 pixels and its chip 20 x 20; both need the same size"):
-        evaluate(replace(job, masks=str(tmp_path)), context_of())
-
-
-def test_classes_that_the_model_does_not_know(job: EvaluateExplainersJob, tmp_path: Path) -> None:
-    write_chip(tmp_path / "sea" / "a.tif", np.zeros((2, SIDE, SIDE), np.float32))
-    with pytest.raises(InputError, match="does not know the class 'sea' of the labels; its classes"):
-        evaluate(replace(job, patches=str(tmp_path)), context_of())
-
-
-def test_models_that_do_not_go_together(
-    job: EvaluateExplainersJob, spectral_model: str, save_chip_model: Callable
-) -> None:
-    with pytest.raises(InputError, match="classify scenes and others pixels"):
-        evaluate(replace(job, models=[*job.models, spectral_model]), context_of())
-    with pytest.raises(InputError, match="classifies pixels; choose a scene"):
-        evaluate(replace(job, models=[spectral_model]), context_of())
-    with pytest.raises(InputError, match="Band 1 of .* is VV, the model's is VH"):
-        evaluate(replace(job, models=[save_chip_model(names=("VH", "VV"))]), context_of())
