@@ -1,59 +1,17 @@
-"""How rasters become a series: layouts, where dates are from, and what is refused."""
+"""How rasters become a series: files, bands and variables of dates and channels, and parts of a series."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import rasterio.shutil
-from affine import Affine
 
 from explanation_layers.rasters.errors import InputError
 from explanation_layers.rasters.scene import describe_band, open_scene
 from explanation_layers.rasters.series import of_model, open_series
 from explanation_layers.rasters.writers import RasterWriter
 
-DATES = ("2017-01-03", "2017-01-15", "2017-02-20")
-COMPACT = [date.replace("-", "") for date in DATES]
-
-
-@pytest.fixture
-def rasters(make_raster):
-    """A function that writes rasters, band b of the r-th holding 10 r + b, and returns their paths."""
-
-    def make(*names, bands=1, finish=None, **options):
-        paths = []
-        for number, name in enumerate(names):
-            count = bands[number] if isinstance(bands, tuple) else bands
-            values = np.empty((count, 4, 6), np.float32)
-            values[:] = 10 * number + np.arange(count)[:, None, None]
-            paths.append(
-                make_raster(name, values, finish=finish and (lambda f, n=number: finish(f, n)), **options)
-            )
-        return paths
-
-    return make
-
-
-def values_of(series):
-    """The value of each band, which is one everywhere, as rows of dates."""
-    read = series.read(series.grid.whole)
-    assert all(np.unique(band).size == 1 for band in read)
-    return read[:, 0, 0].reshape(len(series.dates), -1).tolist()
-
-
-def described(*texts):
-    def finish(file, _=0):
-        for number, text in enumerate(texts, start=1):
-            file.set_band_description(number, text)
-
-    return finish
-
-
-def items(key, *texts, band=None):
-    def finish(file, number):
-        file.update_tags(*([band] if band else []), **{key: texts[number]})
-
-    return finish
+from .conftest import COMPACT, DATES, described, values_of
 
 
 def test_a_file_per_date(rasters):
@@ -235,55 +193,6 @@ def test_a_virtual_raster_of_files_with_dates_in_their_names(rasters, tmp_path):
     assert series.dates == DATES and values_of(series) == [[0], [10], [20]]
 
 
-@pytest.mark.parametrize(
-    ("finish", "source"),
-    [
-        (items("ACQUISITION_DATE", *DATES), "the files' metadata"),
-        (items("TIFFTAG_DATETIME", *[f"{d.replace('-', ':')} 10:00:00" for d in DATES]), "TIFFTAG_DATETIME"),
-        (items("date", *DATES, band=1), "the bands' metadata"),
-        (lambda file, number: file.set_band_description(1, DATES[number]), "the bands' descriptions"),
-    ],
-)
-def test_dates_are_found_where_files_keep_them(rasters, finish, source):
-    series = open_series(rasters("a.tif", "b.tif", "c.tif", finish=finish))
-    assert series.dates == DATES and source in series.notes[0]
-
-
-def test_what_layers_tell_comes_before_metadata_and_what_is_given_before_all(rasters):
-    paths = rasters(*[f"{d}.tif" for d in COMPACT], finish=items("ACQUISITION_DATE", *DATES))
-    told = ("2018-01-01", "2018-01-02", "2018-01-03")
-    series = open_series(paths, layer_dates=[(date,) for date in told])
-    assert series.dates == told and "temporal properties" in series.notes[0]
-    given = ("2019-001", "2019-01-02", "20190103")
-    series = open_series(paths, layer_dates=[(date,) for date in told], dates=given)
-    assert series.dates == ("2019-01-01", "2019-01-02", "2019-01-03")
-    # Layers that tell no date, or not all of them, count for nothing.
-    assert open_series(paths, layer_dates=[(told[0],), (), (told[2],)]).dates == DATES
-
-
-def test_one_date_of_processing_in_all_files_counts_for_nothing(rasters):
-    processed = items("TIFFTAG_DATETIME", *["2020:05:05 10:00:00"] * 3)
-    series = open_series(rasters(*[f"{d}.tif" for d in COMPACT], finish=processed))
-    assert series.dates == DATES and len(series.notes) == 1
-
-
-def test_names_that_tell_other_dates_than_metadata_are_pointed_out(rasters):
-    processed = items("TIFFTAG_DATETIME", *[f"2020:05:0{day} 10:00:00" for day in (1, 2, 3)])
-    series = open_series(rasters(*[f"{d}.tif" for d in COMPACT], finish=processed))
-    assert series.dates == ("2020-05-01", "2020-05-02", "2020-05-03")
-    assert "The dates in the files' names are others, 2017-01-03 to 2017-02-20" in series.notes[1]
-
-
-def test_the_date_in_a_name_that_differs_between_files_is_taken(rasters):
-    series = open_series(rasters(*[f"made20200505_of_{date}.tif" for date in COMPACT]))
-    assert series.dates == DATES
-
-
-def test_a_pattern_for_names(rasters):
-    series = open_series(rasters("a03012017.tif", "a15012017.tif", "a20022017.tif"), date_pattern="%d%m%Y")
-    assert series.dates == DATES and values_of(series) == [[0], [10], [20]]
-
-
 def test_a_channel_without_a_raster_on_a_date_has_a_gap_there(rasters):
     names = [f"{c}_{d}.tif" for c in ("VV", "VH") for d in COMPACT if (c, d) != ("VH", COMPACT[1])]
     series = open_series(rasters(*names))
@@ -340,60 +249,3 @@ def test_the_only_channel_serves_a_model_of_one_under_any_name_but_another_polar
     assert "VV serve as the model's Sigma0_VV" in of_model(series, DATES, ("Sigma0_VV",)).notes[-1]
     with pytest.raises(InputError, match="needs the channel VH"):
         of_model(series, DATES, ("VH",))
-
-
-def refused(match, *arguments, **options):
-    with pytest.raises(InputError, match=match):
-        open_series(*arguments, **options)
-
-
-def test_what_is_no_series_is_refused_with_a_sentence(rasters, tmp_path):
-    refused("no raster; choose two or more", [])
-    refused("20170103.tif holds one date only", rasters("20170103.tif"))
-    refused("20170103.tif holds one date only", rasters("20170103.tif", bands=4))
-    refused(
-        r"s_20170103\.tif and .*s_20170103 copy\.tif are both of 2017-01-03",
-        rasters("s_20170103.tif", "s_20170103 copy.tif", "s_20170115.tif"),
-    )
-    twice = [f"VV_{d}.tif" for d in COMPACT] + ["VH_20170103.tif", "VH_20170103_b.tif", "VH_20170115.tif"]
-    refused(r"VH_20170103\.tif and .*VH_20170103_b\.tif are both", rasters(*twice))
-    refused(
-        "channel VH of .* has one date only", rasters(*[f"VV_{d}.tif" for d in COMPACT], "VH_20170103.tif")
-    )
-    cube = rasters("cube.tif", bands=3, finish=described(DATES[0], DATES[1], DATES[1]))
-    refused(r"cube.tif \(band 2\) and .*cube.tif \(band 3\) are both of 2017-01-15", cube)
-    plain = rasters("a.tif", "b.tif")
-    refused("No dates were found for .*a.tif, .*b.tif: .* DATES, .* DATE_PATTERN", plain)
-    refused("nor the pattern %Y%m%d in", plain, date_pattern="%Y%m%d")
-    refused("3 date.s. were given in DATES, but the 2 files from .*a.tif on have 1 band", plain, dates=DATES)
-    refused("'soon' is not a date", plain, dates=("soon", "later"))
-    refused("those of the files or of the bands", rasters("a.tif", "b.tif", bands=2), dates=DATES[:2])
-    dated = rasters(*[f"VV_{d}.tif" for d in COMPACT])
-    refused("has no channel VH; its channels are VV", dated, channels=("VH",))
-    refused("values 'decibel' are not one of", dated, values="decibel")
-    refused("same_date.tif", rasters("same_date.tif", "b.tif"), dates=("2017-01-01", "2017-01-01"))
-    (tmp_path / "empty").mkdir()
-    refused("empty holds no raster", [str(tmp_path / "empty")])
-
-
-@pytest.mark.parametrize(
-    ("change", "how"),
-    [
-        (
-            {"place": Affine(30, 0, 364095, 0, -30, 5809935)},
-            r"the upper left corner at \(364095, 5809965\) against",
-        ),
-        ({"place": Affine(20, 0, 364095, 0, -20, 5809965)}, "pixels of 30 x 30 against 20 x 20"),
-        ({"crs": "EPSG:32632"}, "the coordinate system EPSG:32633 against EPSG:32632"),
-        ({"place": None}, "the coordinate system EPSG:32633 against none"),
-    ],
-)
-def test_rasters_of_different_grids_are_refused_by_name(make_raster, change, how):
-    paths = [make_raster(f"{d}.tif", np.zeros((1, 4, 6), np.float32)) for d in COMPACT[:2]]
-    paths.append(make_raster(f"{COMPACT[2]}.tif", np.zeros((1, 4, 6), np.float32), **change))
-    refused(f"{COMPACT[0]}.tif and .*{COMPACT[2]}.tif differ: {how}", paths)
-
-
-def test_rasters_of_different_size_are_refused_by_name(make_raster):
-    paths = [make_raster(f"{d}.tif", np.zeros((1, 4, 6 + i), np.float32)) for i, d in enumerate(COMPACT)]
-    refused("20170103.tif and .*20170115.tif differ: 6 x 4 pixels against 7 x 4", paths)
