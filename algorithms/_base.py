@@ -16,17 +16,14 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputLayerDefinition,
-    QgsProcessingParameterEnum,
     QgsProcessingParameterRasterDestination,
 )
 from qgis.PyQt.QtGui import QIcon
 
 from ..engine.jobs import Job
-from . import _settings
-from ._choices import Rules
+from ._given import GivenParameters
 from ._layers import ResultPostProcessor, arrange, lineage_of
-from ._parameters import is_empty, problem_with, was_given
-from ._rasters import RasterSource
+from ._parameters import is_empty, problem_with
 from ._run import required_python, run_job
 from ._tables import check_sink, write_table
 from ._text import tr
@@ -83,18 +80,16 @@ class ExplanationAlgorithm(QgsProcessingAlgorithm):
         return None
 
 
-class EngineAlgorithm(ExplanationAlgorithm):
+class EngineAlgorithm(GivenParameters, ExplanationAlgorithm):
     """An algorithm whose work is one job of the engine.
 
     `FILES` are the output parameters that the engine writes itself, in the order of the layers from
     bottom to top; each is the job's field of the same name in capitals. `TABLES` are the sinks that are
-    filled from the result. Numbers and texts of the result become outputs of the same name. `RULES` say which
-    parameters the choices need or leave idle.
+    filled from the result. Numbers and texts of the result become outputs of the same name.
     """
 
     FILES: ClassVar[tuple[str, ...]] = ()
     TABLES: ClassVar[tuple[str, ...]] = ()
-    RULES: ClassVar[Rules] = Rules()
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         """Declare the parameters, and the results that are no layers or files."""
@@ -114,19 +109,6 @@ class EngineAlgorithm(ExplanationAlgorithm):
 
     def _results(self) -> list:
         return []
-
-    def prepareAlgorithm(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        """Take what must be known of layers while on the thread that owns them."""
-        layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
-        self._raster = RasterSource.of(layer) if layer and layer.isValid() else None
-        self.chosen = {
-            definition.name(): self.parameterAsEnumString(parameters, definition.name(), context)
-            for definition in self.parameterDefinitions()
-            if isinstance(definition, QgsProcessingParameterEnum)
-        }
-        return True
 
     def processAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -161,81 +143,6 @@ class EngineAlgorithm(ExplanationAlgorithm):
         """Return the name of an output's layer."""
         return self.parameterDefinition(output).description()
 
-    # What jobs are made of
-
-    @property
-    def raster(self) -> RasterSource:
-        """INPUT, as taken on the thread that owns the layer."""
-        if self._raster is None:
-            raise QgsProcessingException(
-                tr("INPUT is not a raster that QGIS can open; choose a raster layer or file.")
-            )
-        return self._raster
-
-    def scene(self, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> str:
-        """Return the path of INPUT for the engine."""
-        return self.raster.path(context, feedback)
-
-    def model(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
-        """Return the absolute path of the input MODEL."""
-        return os.path.abspath(self.parameterAsFile(parameters, "MODEL", context))
-
-    def path(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
-        """Return the absolute path of an input file or folder, None where it is empty."""
-        given = self.parameterAsFile(parameters, name, context)
-        return os.path.abspath(given) if given else None
-
-    def common(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
-        """Return the job fields that DEVICE, MEMORY and SEED stand for."""
-        device = self.chosen["DEVICE"]
-        memory = (
-            None if is_empty(parameters.get("MEMORY")) else self.parameterAsInt(parameters, "MEMORY", context)
-        )
-        values: dict[str, Any] = {
-            "device": _settings.device() if device == "auto" else device,
-            "memory_mb": memory or _settings.memory_mb(),
-        }
-        if self.parameterDefinition("SEED"):
-            values["seed"] = self.parameterAsInt(parameters, "SEED", context)
-        return values
-
-    def text(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
-        """Return a text parameter, None where it is empty or idle."""
-        if self.RULES.why_unused(name, self.chosen):
-            return None
-        return self.parameterAsString(parameters, name, context).strip() or None
-
-    def numbers(
-        self, names: tuple[str, ...], parameters: dict[str, Any], context: QgsProcessingContext
-    ) -> dict:
-        """Return whole-number parameters by the job's field names."""
-        return {name.lower(): self.parameterAsInt(parameters, name, context) for name in names}
-
-    def fractions(
-        self, names: tuple[str, ...], parameters: dict[str, Any], context: QgsProcessingContext
-    ) -> dict:
-        """Return parameters that are any number by the job's field names."""
-        return {name.lower(): self.parameterAsDouble(parameters, name, context) for name in names}
-
-    def switches(
-        self, names: tuple[str, ...], parameters: dict[str, Any], context: QgsProcessingContext
-    ) -> dict:
-        """Return parameters of yes or no by the job's field names."""
-        return {name.lower(): self.parameterAsBoolean(parameters, name, context) for name in names}
-
-    def extent(self, parameters: dict[str, Any], context: QgsProcessingContext) -> list[float] | None:
-        """Return EXTENT in the raster's CRS as x_min, y_min, x_max, y_max; None where it is empty."""
-        if is_empty(parameters.get("EXTENT")):
-            return None
-        box = self.parameterAsExtent(parameters, "EXTENT", context, self.raster.crs)
-        if box.isNull():
-            raise QgsProcessingException(
-                tr("EXTENT is '{value}', which is no extent; write x_min,x_max,y_min,y_max [CRS].").format(
-                    value=parameters["EXTENT"]
-                )
-            )
-        return [box.xMinimum(), box.yMinimum(), box.xMaximum(), box.yMaximum()]
-
     def destination(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str | None:
         """Return the path that an output parameter names, None where the output is not wanted."""
         if not isinstance(self.parameterDefinition(name), QgsProcessingParameterRasterDestination):
@@ -248,13 +155,6 @@ class EngineAlgorithm(ExplanationAlgorithm):
                 )
             )
         return path or None
-
-    def warn_unused(
-        self, name: str, reason: str, parameters: dict[str, Any], feedback: QgsProcessingFeedback
-    ) -> None:
-        """Say that a parameter has no effect with `reason`, if the user gave it."""
-        if was_given(self.parameterDefinition(name), parameters):
-            feedback.pushWarning(tr("{name} is not used with {reason}.").format(name=name, reason=reason))
 
     def _check_choices(self, parameters: dict[str, Any], feedback: QgsProcessingFeedback) -> None:
         if problem := self.RULES.missing(self.chosen, lambda name: not is_empty(parameters.get(name))):
@@ -307,7 +207,8 @@ class EngineAlgorithm(ExplanationAlgorithm):
 
     def _crs(self) -> QgsCoordinateReferenceSystem:
         """Return the coordinate system of INPUT, none where the algorithm has no such input."""
-        return self._raster.crs if self._raster else QgsCoordinateReferenceSystem()
+        scene = self.rasters.get("INPUT")
+        return scene.crs if scene else QgsCoordinateReferenceSystem()
 
     @staticmethod
     def _forget(context: QgsProcessingContext, paths: set[str]) -> None:

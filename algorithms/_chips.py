@@ -8,10 +8,12 @@ from typing import Any
 from qgis.core import (
     QgsProcessingContext,
     QgsProcessingException,
+    QgsProcessingFeedback,
     QgsProcessingParameterDefinition,
 )
 
 from ._base import EngineAlgorithm
+from ._labels import LabelledAlgorithm
 from ._parameters import is_empty, switch
 from ._text import tr
 
@@ -31,6 +33,23 @@ class ChipAlgorithm(EngineAlgorithm):
     def source_name(self) -> str:
         """The name of the folder or of the raster, for titles."""
         return Path(self.patches).name if self.patches else self.raster.name
+
+
+class LabelledChipAlgorithm(ChipAlgorithm, LabelledAlgorithm):
+    """An algorithm that works on a folder of chips, PATCHES, or else on INPUT with LABELS."""
+
+    def take_labelled(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> None:
+        """Set `patches` to PATCHES, None with INPUT; raise where neither is given, or LABELS are missing."""
+        self.take_patches(
+            parameters, context, tr("Give either PATCHES, a folder of chips, or INPUT with LABELS, a scene.")
+        )
+        if self.patches:
+            for name in ("LABELS", "LABEL_FIELD", "UNLABELLED_VALUE"):
+                self.warn_unused(name, "PATCHES", parameters, feedback)
+        elif is_empty(parameters.get("LABELS")):
+            raise QgsProcessingException(tr("LABELS is missing: it says where on INPUT to look."))
 
 
 def skip_unreadable(default: bool) -> QgsProcessingParameterDefinition:

@@ -17,7 +17,7 @@ from qgis.core import (
 
 from ._base import EngineAlgorithm
 from ._features import class_field, export_features
-from ._parameters import described, whole
+from ._parameters import described, is_empty, whole
 from ._rasters import RasterSource
 from ._text import tr
 
@@ -63,23 +63,40 @@ class LabelSource:
         exported = export_features(self.features, algorithm.raster, context, feedback, index)
         return {f"{kind}_features": exported}
 
+    def fields_if_given(
+        self, kind: str, parameters: dict[str, Any], context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Return the same where the layer is given, nothing where it is not."""
+        if not is_empty(parameters.get(self._name)):
+            return self.fields(kind, parameters, context, feedback)
+        reason = tr("{name} left empty").format(name=self._name)
+        self._algorithm.warn_unused(self._field_name, reason, parameters, feedback)
+        return {}
+
 
 class LabelledAlgorithm(EngineAlgorithm):
-    """An algorithm with the parameters INPUT, LABELS, LABEL_FIELD and UNLABELLED_VALUE."""
+    """An algorithm with layers of labels on INPUT: LABELS, or others that have a field of the class too."""
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:
-        self._labels = LabelSource(self, "LABELS", "LABEL_FIELD", parameters, context)
-        self.label_source = self._labels.features
+        self.label_sources = {
+            field.parentLayerParameterName(): LabelSource(
+                self, field.parentLayerParameterName(), field.name(), parameters, context
+            )
+            for field in self.parameterDefinitions()
+            if isinstance(field, QgsProcessingParameterField)
+        }
         return super().prepareAlgorithm(parameters, context, feedback)
 
     def labels(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
-        """Return the job fields of the labels: a class raster as it is, features in the scene's CRS."""
-        found = self._labels.fields("label", parameters, context, feedback)
-        if raster := self._labels.raster:
+        """Return the job fields of LABELS: a class raster as it is, features in the scene's CRS."""
+        source = self.label_sources["LABELS"]
+        found = source.fields("label", parameters, context, feedback)
+        if raster := source.raster:
             return {
                 **found, "label_name": raster.name,
                 **self.numbers(("UNLABELLED_VALUE",), parameters, context),
@@ -87,15 +104,28 @@ class LabelledAlgorithm(EngineAlgorithm):
         self.warn_unused("UNLABELLED_VALUE", tr("vector labels"), parameters, feedback)
         return {**found, "label_name": self.text("LABEL_FIELD", parameters, context)}
 
+    def labels_if_given(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        """Return the same where LABELS are given, nothing where they are not."""
+        if not is_empty(parameters.get("LABELS")):
+            return self.labels(parameters, context, feedback)
+        for name in ("LABEL_FIELD", "UNLABELLED_VALUE"):
+            self.warn_unused(name, tr("no LABELS"), parameters, feedback)
+        return {}
 
-def label_layer(help_text: str, optional: bool = False) -> QgsProcessingParameterDefinition:
-    """Declare LABELS."""
-    return class_layer("LABELS", tr("Labels"), help_text, optional)
 
-
-def label_field(help_text: str) -> QgsProcessingParameterDefinition:
-    """Declare LABEL_FIELD, which rasters do without."""
-    return class_field_of("LABELS", "LABEL_FIELD", tr("Label field"), help_text)
+def label_inputs(
+    help_text: str, optional: bool = True, field_help: str = ""
+) -> list[QgsProcessingParameterDefinition]:
+    """Declare LABELS and LABEL_FIELD, which rasters do without."""
+    field_help = field_help or tr(
+        "Field of text or numbers that holds the class; needed where the labels are vectors."
+    )
+    return [
+        class_layer("LABELS", tr("Labels"), help_text, optional),
+        class_field_of("LABELS", "LABEL_FIELD", tr("Label field"), field_help),
+    ]
 
 
 def class_layer(

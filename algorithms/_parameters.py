@@ -44,6 +44,16 @@ def choice(
     return described(parameter, help_text, advanced)
 
 
+def choices(
+    name: str, title: str, values: Sequence[str], defaults: Sequence[str], help_text: str
+) -> QgsProcessingParameterDefinition:
+    """Declare an enum of static strings of which several can be chosen."""
+    parameter = QgsProcessingParameterEnum(
+        name, title, list(values), allowMultiple=True, defaultValue=",".join(defaults), usesStaticStrings=True
+    )
+    return described(parameter, help_text)
+
+
 def whole(
     name: str, title: str, default: int, low: int, high: int, help_text: str, advanced: bool = False
 ) -> QgsProcessingParameterDefinition:
@@ -77,6 +87,18 @@ def words(name: str, title: str, help_text: str, advanced: bool = False) -> QgsP
 def scene(help_text: str, optional: bool = False) -> QgsProcessingParameterDefinition:
     """Declare INPUT."""
     return described(QgsProcessingParameterRasterLayer("INPUT", tr("Scene"), optional=optional), help_text)
+
+
+def optional_raster(name: str, title: str, help_text: str) -> QgsProcessingParameterDefinition:
+    """Declare a raster beside INPUT that need not be given."""
+    return described(QgsProcessingParameterRasterLayer(name, title, optional=True), help_text)
+
+
+def layers(
+    name: str, title: str, kind: Qgis.ProcessingSourceType, help_text: str, optional: bool = False
+) -> QgsProcessingParameterDefinition:
+    """Declare a list of layers or files of one `kind`."""
+    return described(QgsProcessingParameterMultipleLayers(name, title, kind, optional=optional), help_text)
 
 
 def mask(help_text: str) -> QgsProcessingParameterDefinition:
@@ -127,6 +149,12 @@ def model_file() -> QgsProcessingParameterDefinition:
         ),
         tr("The .safetensors file that a training algorithm of this plugin wrote."),
     )
+
+
+def optional_model(name: str, title: str, help_text: str) -> QgsProcessingParameterDefinition:
+    """Declare a model file that need not be given."""
+    parameter = QgsProcessingParameterFile(name, title, extension="safetensors", optional=True)
+    return described(parameter, help_text)
 
 
 def folder(name: str, title: str, help_text: str) -> QgsProcessingParameterDefinition:

@@ -13,14 +13,13 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingParameterDefinition,
-    QgsProcessingParameterMultipleLayers,
     QgsRasterLayer,
 )
 
 from ..engine.jobs import SeriesSource
 from ._base import EngineAlgorithm
-from ._labels import LabelledAlgorithm, label_field, label_layer
-from ._parameters import choice, described, folder, is_empty, real, words
+from ._labels import LabelledAlgorithm
+from ._parameters import choice, folder, is_empty, layers, real, words
 from ._rasters import RasterSource
 from ._text import tr
 
@@ -102,7 +101,7 @@ class SceneOrSeriesAlgorithm(EngineAlgorithm):
         prepared = super().prepareAlgorithm(parameters, context, feedback)
         self.layers = SeriesLayers(self, parameters, context)
         if self.layers.given() and is_empty(parameters.get("INPUT")):
-            self._raster = self.layers.first()
+            self.rasters["INPUT"] = self.layers.first()
         return prepared
 
     @property
@@ -139,11 +138,7 @@ class SeriesAlgorithm(SceneOrSeriesAlgorithm, LabelledAlgorithm):
         found: dict[str, Any] = {"series": self.layers.source(parameters, context, feedback)}
         if not is_empty(parameters.get("EXTENT")):
             found["extent"] = self.extent(parameters, context)
-        if not is_empty(parameters.get("LABELS")):
-            return found | self.labels(parameters, context, feedback)
-        for name in ("LABEL_FIELD", "UNLABELLED_VALUE"):
-            self.warn_unused(name, tr("no LABELS"), parameters, feedback)
-        return found
+        return found | self.labels_if_given(parameters, context, feedback)
 
 
 def series_inputs(trained: bool) -> list[QgsProcessingParameterDefinition]:
@@ -154,11 +149,8 @@ def series_inputs(trained: bool) -> list[QgsProcessingParameterDefinition]:
     )
     if trained:
         help_text += " " + tr("They must have the dates and channels that the model was trained on.")
-    layers = QgsProcessingParameterMultipleLayers(
-        "SERIES", tr("Series"), Qgis.ProcessingSourceType.Raster, optional=True
-    )
     return [
-        described(layers, help_text),
+        layers("SERIES", tr("Series"), Qgis.ProcessingSourceType.Raster, help_text, optional=True),
         folder("SERIES_FOLDER", tr("Folder of the series"),
                tr("Folder whose rasters are the series, or the path of a netCDF file; in place of SERIES.")),
     ]  # fmt: skip
@@ -199,12 +191,6 @@ def series_values(
         real("CALIBRATION", tr("Calibration (dB)"), calibration, -1000, 1000,
              tr("Decibels that are added, such as -83 for amplitudes stored as whole numbers."), advanced),
     ]  # fmt: skip
-
-
-def series_labels(help_text: str) -> list[QgsProcessingParameterDefinition]:
-    """Declare LABELS and LABEL_FIELD."""
-    field_help = tr("Field of text or numbers that holds the class; needed where the labels are vectors.")
-    return [label_layer(help_text, optional=True), label_field(field_help)]
 
 
 def read_dates(text: str) -> tuple[str, ...]:

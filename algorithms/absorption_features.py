@@ -6,33 +6,29 @@ from typing import Any
 
 from qgis.core import (
     QgsProcessingContext,
-    QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
     QgsProcessingParameterFile,
-    QgsProcessingParameterRasterLayer,
 )
 
 from ..engine.jobs import AbsorptionFeaturesJob as Job
 from ._base import EngineAlgorithm
 from ._destinations import picture, raster, table
-from ._features import export_features
 from ._labels import unlabelled_value
 from ._parameters import (
     choice,
     described,
     device,
     extent,
-    is_empty,
     mask,
     memory,
+    optional_model,
+    optional_raster,
     scene,
     seed,
     whole,
     words,
 )
-from ._rasters import RasterSource
-from ._spectrum import read_spectrum
 from ._text import tr
 
 EXPLAINERS = ("integrated_gradients", "deeplift", "occlusion", "band_ablation")
@@ -83,22 +79,15 @@ class AbsorptionFeatures(EngineAlgorithm):
     def _inputs(self) -> list:
         return [
             scene(tr("Raster with the bands that the model was trained with, and their wavelengths.")),
-            described(
-                QgsProcessingParameterRasterLayer("CLASSES", tr("Classes"), optional=True),
-                tr("Raster of class numbers, predicted or reference; where it is on another grid, each pixel "
-                   "gets the nearest. Empty: the classes that MODEL sees."),
-            ),
-            described(
-                QgsProcessingParameterRasterLayer("ATTRIBUTION", tr("Attribution"), optional=True),
-                tr("Raster that 'Explain a classifier' made of this scene, or of a part of it. Empty: MODEL "
-                   "is explained on the way."),
-            ),
-            described(
-                QgsProcessingParameterFile(
-                    "MODEL", tr("Model file"), extension="safetensors", optional=True
-                ),
-                tr("A classifier of pixels or patches. Needed without ATTRIBUTION, and without CLASSES."),
-            ),
+            optional_raster("CLASSES", tr("Classes"),
+                            tr("Raster of class numbers, predicted or reference; where it is on another "
+                               "grid, each pixel gets the nearest. Empty: the classes that MODEL sees.")),
+            optional_raster("ATTRIBUTION", tr("Attribution"),
+                            tr("Raster that 'Explain a classifier' made of this scene, or of a part of it. "
+                               "Empty: MODEL is explained on the way.")),
+            optional_model("MODEL", tr("Model file"),
+                           tr("A classifier of pixels or patches. Needed without ATTRIBUTION, and without "
+                              "CLASSES.")),
             choice("EXPLAINER", tr("Explainer"), EXPLAINERS, Job.explainer,
                    tr("Without ATTRIBUTION: the method that explains MODEL for the predicted class of each "
                       "pixel.")),
@@ -152,16 +141,6 @@ class AbsorptionFeatures(EngineAlgorithm):
             QgsProcessingOutputNumber("SPURIOUS_FEATURES", tr("Features used, not present")),
         ]
 
-    def prepareAlgorithm(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        self.mask = self.parameterAsSource(parameters, "MASK", context)
-        self._given: dict[str, RasterSource | None] = {}
-        for name in ("CLASSES", "ATTRIBUTION"):
-            layer = self.parameterAsRasterLayer(parameters, name, context)
-            self._given[name] = RasterSource.of(layer) if layer and layer.isValid() else None
-        return super().prepareAlgorithm(parameters, context, feedback)
-
     def job(
         self,
         parameters: dict[str, Any],
@@ -169,42 +148,24 @@ class AbsorptionFeatures(EngineAlgorithm):
         feedback: QgsProcessingFeedback,
         outputs: dict[str, Any],
     ) -> Job:
-        rasters = {name: self._path_of(name, parameters, context, feedback) for name in self._given}
-        idle = [("EXPLAINER", "ATTRIBUTION"), ("BASELINE", "ATTRIBUTION")] if rasters["ATTRIBUTION"] else []
-        for name, reason in idle:
-            self.warn_unused(name, reason, parameters, feedback)
-        if not rasters["CLASSES"]:
+        classes = self.raster_path("CLASSES", parameters, context, feedback)
+        attribution = self.raster_path("ATTRIBUTION", parameters, context, feedback)
+        if attribution:
+            for name in ("EXPLAINER", "BASELINE"):
+                self.warn_unused(name, "ATTRIBUTION", parameters, feedback)
+        if not classes:
             self.warn_unused("UNLABELLED_VALUE", tr("no CLASSES"), parameters, feedback)
-        polygons = export_features(self.mask, self.raster, context, feedback) if self.mask else None
-        wavelengths = self.text("WAVELENGTHS", parameters, context)
         return Job(
             scene=self.scene(context, feedback),
-            class_raster=rasters["CLASSES"],
-            attribution=rasters["ATTRIBUTION"],
+            class_raster=classes,
+            attribution=attribution,
             model=self.path("MODEL", parameters, context),
-            explainer=self.chosen["EXPLAINER"],
-            baseline=self.chosen["BASELINE"],
-            wavelengths=read_spectrum(wavelengths, "WAVELENGTHS") if wavelengths else None,
+            wavelengths=self.spectrum("WAVELENGTHS", parameters, context),
             features_table=self.path("FEATURES_TABLE", parameters, context),
             extent=self.extent(parameters, context),
-            mask_features=polygons,
+            mask_features=self.mask_features(context, feedback),
+            **self.choices("EXPLAINER", "BASELINE"),
             **self.numbers(("UNLABELLED_VALUE", "SHIFTS"), parameters, context),
             **self.common(parameters, context),
             **outputs,
         )
-
-    def _path_of(
-        self, name: str, parameters: dict[str, Any], context: QgsProcessingContext,
-        feedback: QgsProcessingFeedback,
-    ) -> str | None:  # fmt: skip
-        """Return the path of a raster parameter for the engine, None where it is empty."""
-        if is_empty(parameters.get(name)):
-            return None
-        source = self._given[name]
-        if source is None:
-            raise QgsProcessingException(
-                tr("{name} is not a raster that QGIS can open; choose a raster layer or file.").format(
-                    name=name
-                )
-            )
-        return source.path(context, feedback)

@@ -8,9 +8,9 @@ from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessing
 
 from ..engine.jobs import ClusterSeriesJob as Job
 from ._destinations import raster, report, table
-from ._labels import unlabelled_value
+from ._labels import label_inputs, unlabelled_value
 from ._parameters import choice, device, extent, memory, model_file, real, seed, whole
-from ._series import SeriesAlgorithm, series_dates, series_inputs, series_labels
+from ._series import SeriesAlgorithm, series_dates, series_inputs
 from ._text import tr
 
 VOTES = ("majority", "balanced", "one_to_one")
@@ -56,7 +56,7 @@ class ClusterSeries(SeriesAlgorithm):
             whole("CLUSTERS", tr("Clusters"), Job.clusters, 0, 254,
                   tr("How many; 0: twice the classes of LABELS, or without labels the number from 2 to 12 "
                      "whose silhouette is best.")),
-            *series_labels(
+            *label_inputs(
                 tr("Polygons or points with a class, in any CRS, or a class raster, to name the clusters "
                    "after. A polygon is a parcel; points and pixels of a class that touch are one.")
             ),
@@ -114,7 +114,7 @@ class ClusterSeries(SeriesAlgorithm):
         return Job(
             **self.series(parameters, context, feedback),
             model=self.model(parameters, context),
-            vote=self.chosen["VOTE"],
+            **self.choices("VOTE"),
             **self.fractions(("TEST_SHARE",), parameters, context),
             **self.numbers(("CLUSTERS", "SAMPLE"), parameters, context),
             **self.common(parameters, context),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from qgis.core import (
@@ -12,14 +11,13 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
     QgsProcessingParameterFolderDestination,
-    QgsProcessingParameterMultipleLayers,
     QgsRasterLayer,
 )
 
 from ..engine.jobs import CompareSensorsJob as Job
 from ._destinations import raster, report, table
-from ._labels import LabelledAlgorithm, label_field, label_layer, unlabelled_value
-from ._parameters import choice, described, device, extent, is_empty, memory, real, seed, whole, words
+from ._labels import LabelledAlgorithm, label_inputs, unlabelled_value
+from ._parameters import choice, described, device, extent, is_empty, layers, memory, real, seed, whole, words
 from ._rasters import RasterSource
 from ._text import tr
 
@@ -76,25 +74,20 @@ class CompareSensors(LabelledAlgorithm):
 
     def _inputs(self) -> list:
         return [
-            described(
-                QgsProcessingParameterMultipleLayers("INPUT", tr("Scene"), Qgis.ProcessingSourceType.Raster),
-                tr("One raster with the bands of all sensors, or a raster for each sensor."),
-            ),
+            layers("INPUT", tr("Scene"), Qgis.ProcessingSourceType.Raster,
+                   tr("One raster with the bands of all sensors, or a raster for each sensor.")),
             words("SENSOR_BANDS", tr("Bands of each sensor"),
                   tr("Sensors with their bands, such as VNIR:1-60; SWIR:61-140, or by wavelength, such as "
                      "VNIR:400-1000 nm; SWIR:1000-2500 nm. Several rasters are counted through in their "
                      "order. Empty: each raster is a sensor.")),
-            label_layer(tr("Points or polygons with a class, in any CRS, or a raster of class numbers: to "
-                           "train with, or with MODELS to judge them on."), optional=True),
-            label_field(tr("Field of text or numbers that holds the class; needed where the labels are "
-                           "vectors.")),
-            described(
-                QgsProcessingParameterMultipleLayers(
-                    "MODELS", tr("Model files"), Qgis.ProcessingSourceType.File, optional=True
-                ),
-                tr("Two or more .safetensors files of pixel classifiers: of single sensors, and one of all. "
-                   "Several of the same sensors are seeds. Empty: they are trained."),
+            *label_inputs(
+                tr("Points or polygons with a class, in any CRS, or a raster of class numbers: to train "
+                   "with, or with MODELS to judge them on.")
             ),
+            layers("MODELS", tr("Model files"), Qgis.ProcessingSourceType.File,
+                   tr("Two or more .safetensors files of pixel classifiers: of single sensors, and one of "
+                      "all. Several of the same sensors are seeds. Empty: they are trained."),
+                   optional=True),
             choice("ARCHITECTURE", tr("Architecture"), ARCHITECTURES, Job.architecture,
                    tr("'spectral_cnn' reads the spectrum of each pixel alone, the others a patch around "
                       "it.")),
@@ -166,9 +159,9 @@ class CompareSensors(LabelledAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:
         prepared = super().prepareAlgorithm(parameters, context, feedback)
-        layers = self.parameterAsLayerList(parameters, "INPUT", context)
-        self._rasters = [RasterSource.of(layer) for layer in layers if isinstance(layer, QgsRasterLayer)]
-        self._raster = self._rasters[0] if self._rasters else None
+        given = self.parameterAsLayerList(parameters, "INPUT", context)
+        self._scenes = [RasterSource.of(layer) for layer in given if isinstance(layer, QgsRasterLayer)]
+        self.rasters["INPUT"] = self._scenes[0] if self._scenes else None
         return prepared
 
     def job(
@@ -178,35 +171,27 @@ class CompareSensors(LabelledAlgorithm):
         feedback: QgsProcessingFeedback,
         outputs: dict[str, Any],
     ) -> Job:
-        models = []
-        if not is_empty(parameters.get("MODELS")):
-            models = self.parameterAsFileList(parameters, "MODELS", context)
-        labelled = not is_empty(parameters.get("LABELS"))
-        if not models and not labelled:
+        models = self.paths("MODELS", parameters, context)
+        if not models and is_empty(parameters.get("LABELS")):
             raise QgsProcessingException(tr("Give LABELS to train networks with, or MODELS to compare."))
         if models:
             for name in _OF_TRAINING:
                 self.warn_unused(name, "MODELS", parameters, feedback)
         if self.chosen["ARCHITECTURE"] == "spectral_cnn" and not models:
             self.warn_unused("PATCH_SIZE", "ARCHITECTURE=spectral_cnn", parameters, feedback)
-        if not labelled:
-            for name in ("LABEL_FIELD", "UNLABELLED_VALUE"):
-                self.warn_unused(name, tr("no LABELS"), parameters, feedback)
-        if len(self._rasters) < 2:
+        labels = self.labels_if_given(parameters, context, feedback)
+        if len(self._scenes) < 2:
             for name in ("RESAMPLING", "GRID"):
                 self.warn_unused(name, tr("one raster"), parameters, feedback)
         return Job(
-            scenes=tuple(source.path(context, feedback) for source in (self._rasters or [self.raster])),
+            scenes=tuple(source.path(context, feedback) for source in (self._scenes or [self.raster])),
             sensor_bands=self.text("SENSOR_BANDS", parameters, context) or "",
-            models=tuple(str(Path(path).absolute()) for path in models),
-            resampling=self.chosen["RESAMPLING"],
-            grid=self.chosen["GRID"],
-            architecture=self.chosen["ARCHITECTURE"],
-            normalisation=self.chosen["NORMALISATION"],
-            test_share=self.parameterAsDouble(parameters, "TEST_SHARE", context),
+            models=tuple(models),
             extent=self.extent(parameters, context),
+            **self.choices("RESAMPLING", "GRID", "ARCHITECTURE", "NORMALISATION"),
+            **self.fractions(("TEST_SHARE",), parameters, context),
             **self.numbers(_NUMBERS, parameters, context),
-            **(self.labels(parameters, context, feedback) if labelled else {}),
+            **labels,
             **self.common(parameters, context),
             **outputs,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from qgis.core import (
@@ -10,23 +9,21 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
-    QgsProcessingParameterEnum,
-    QgsProcessingParameterMultipleLayers,
 )
 
 from ..engine.jobs import EvaluateExplainersJob as Job
 from . import _explaining
-from ._chips import ChipAlgorithm, skip_unreadable
+from ._chips import LabelledChipAlgorithm, skip_unreadable
 from ._destinations import picture, report, table
 from ._explaining import OWN_BASELINES, READ_BY, grad_cam_layer, steps
 from ._features import export_features
-from ._labels import LabelledAlgorithm, label_field, label_layer, unlabelled_value
+from ._labels import label_inputs, unlabelled_value
 from ._parameters import (
     choice,
-    described,
+    choices,
     device,
     folder,
-    is_empty,
+    layers,
     mask,
     memory,
     real,
@@ -47,7 +44,7 @@ _NUMBERS = (
 )  # fmt: skip
 
 
-class EvaluateExplainers(ChipAlgorithm, LabelledAlgorithm):
+class EvaluateExplainers(LabelledChipAlgorithm):
     """Scores explainers of one model or several, and ranks them."""
 
     ID = "evaluateexplainers"
@@ -91,24 +88,17 @@ class EvaluateExplainers(ChipAlgorithm, LabelledAlgorithm):
                    tr("Folder with a sub-folder of rasters for each class, or with rasters alone. Either "
                       "this or a scene with labels.")),
             scene(tr("Raster to cut chips from, or whose labelled pixels are explained."), optional=True),
-            label_layer(tr("Where the chips or the pixels of the scene are, in any CRS: points, polygons or "
-                           "a class raster."), optional=True),
-            label_field(tr("Field that holds the class; needed for pixels. Chips may go without.")),
-            described(
-                QgsProcessingParameterMultipleLayers(
-                    "MODEL", tr("Model files"), Qgis.ProcessingSourceType.File
-                ),
-                tr("One or more .safetensors files that a training algorithm of this plugin wrote, all of "
-                   "scene classifiers or all of pixel classifiers."),
+            *label_inputs(
+                tr("Where the chips or the pixels of the scene are, in any CRS: points, polygons or a class "
+                   "raster."),
+                field_help=tr("Field that holds the class; needed for pixels. Chips may go without."),
             ),
-            described(
-                QgsProcessingParameterEnum(
-                    "EXPLAINERS", tr("Explainers"), options=list(EXPLAINERS), allowMultiple=True,
-                    defaultValue=",".join(DEFAULT_EXPLAINERS), usesStaticStrings=True,
-                ),
-                tr("The methods to score. Each must serve all models; pixel classifiers have no grad_cam, "
-                   "scene classifiers no deeplift, U-Nets neither, and no occlusion."),
-            ),
+            layers("MODEL", tr("Model files"), Qgis.ProcessingSourceType.File,
+                   tr("One or more .safetensors files that a training algorithm of this plugin wrote, all "
+                      "of scene classifiers or all of pixel classifiers.")),
+            choices("EXPLAINERS", tr("Explainers"), EXPLAINERS, DEFAULT_EXPLAINERS,
+                    tr("The methods to score. Each must serve all models; pixel classifiers have no "
+                       "grad_cam, scene classifiers no deeplift, U-Nets neither, and no occlusion.")),
             folder("MASKS", tr("Folder of masks"),
                    tr("With a folder of chips: rasters of the same names in the same sub-folders, not 0 "
                       "where the evidence is.")),
@@ -161,13 +151,6 @@ class EvaluateExplainers(ChipAlgorithm, LabelledAlgorithm):
             report(tr("Page with ranking, tables, montage and settings, to read or to print.")),
         ]  # fmt: skip
 
-    def prepareAlgorithm(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        self.mask = self.parameterAsSource(parameters, "MASK", context)
-        self.explainers = self.parameterAsEnumStrings(parameters, "EXPLAINERS", context)
-        return super().prepareAlgorithm(parameters, context, feedback)
-
     def job(
         self,
         parameters: dict[str, Any],
@@ -175,15 +158,15 @@ class EvaluateExplainers(ChipAlgorithm, LabelledAlgorithm):
         feedback: QgsProcessingFeedback,
         outputs: dict[str, Any],
     ) -> Job:
-        models = self.parameterAsFileList(parameters, "MODEL", context)
+        models = self.paths("MODEL", parameters, context)
         if not models:
             raise QgsProcessingException(tr("MODEL is missing: choose one or more model files."))
         for name, methods in READ_BY.items():
-            if not set(methods) & set(self.explainers):
+            if not set(methods) & set(self.several["EXPLAINERS"]):
                 self.warn_unused(name, tr("these EXPLAINERS"), parameters, feedback)
         return Job(
-            models=[str(Path(path).absolute()) for path in models],
-            explainers=list(self.explainers),
+            models=models,
+            explainers=self.several["EXPLAINERS"],
             baseline=self.chosen["BASELINE"],
             layer=self.chosen["GRAD_CAM_LAYER"],
             **self.switches(("SKIP_UNREADABLE",), parameters, context),
@@ -198,25 +181,23 @@ class EvaluateExplainers(ChipAlgorithm, LabelledAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Return the job fields of the chips and of their masks: from folders, or on a scene."""
-        self.take_patches(
-            parameters, context, tr("Give either PATCHES, a folder of chips, or INPUT with LABELS, a scene.")
-        )
+        self.take_labelled(parameters, context, feedback)
         if self.patches:
-            for name in ("LABELS", "LABEL_FIELD", "UNLABELLED_VALUE", "MASK"):
-                self.warn_unused(name, "PATCHES", parameters, feedback)
+            self.warn_unused("MASK", "PATCHES", parameters, feedback)
             return {"patches": self.patches, "masks": self.path("MASKS", parameters, context)}
-        if is_empty(parameters.get("LABELS")):
-            raise QgsProcessingException(tr("LABELS is missing: it says where on INPUT to look."))
         for name in ("SKIP_UNREADABLE", "MASKS"):
             self.warn_unused(name, "INPUT", parameters, feedback)
-        mask = export_features(self.mask, self.raster, context, feedback) if self.mask else None
-        scene = self.scene(context, feedback)
-        return {"scene": scene, "mask_features": mask, **self._label_fields(parameters, context, feedback)}
+        return {
+            "scene": self.scene(context, feedback),
+            "mask_features": self.mask_features(context, feedback),
+            **self._label_fields(parameters, context, feedback),
+        }
 
     def _label_fields(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Return the job fields of the labels; chips need no class."""
-        if self.label_source is None or self.text("LABEL_FIELD", parameters, context):
+        features = self.label_sources["LABELS"].features
+        if features is None or self.text("LABEL_FIELD", parameters, context):
             return self.labels(parameters, context, feedback)
-        return {"label_features": export_features(self.label_source, self.raster, context, feedback)}
+        return {"label_features": export_features(features, self.raster, context, feedback)}

@@ -14,9 +14,9 @@ from qgis.core import (
 from ..engine.jobs import GradSlamJob as Job
 from ._choices import Rules
 from ._destinations import picture, raster, table
-from ._labels import unlabelled_value
+from ._labels import label_inputs, unlabelled_value
 from ._parameters import choice, device, extent, memory, model_file, seed, whole, words
-from ._series import SeriesAlgorithm, series_dates, series_inputs, series_labels, whole_numbers
+from ._series import SeriesAlgorithm, series_dates, series_inputs, whole_numbers
 from ._text import tr
 
 TARGETS = ("dimensions", "contrast")
@@ -91,7 +91,7 @@ class GradSlam(SeriesAlgorithm):
                   tr("For TARGET contrast: the class towards which values are positive.")),
             words("CONTRAST_CLASS", tr("Contrast class"),
                   tr("For TARGET contrast: the class to compare with.")),
-            *series_labels(
+            *label_inputs(
                 tr("Polygons or points with a class, in any CRS, or a class raster such as CLASSES of "
                    "clusterseries: profiles are per class, and TARGET contrast needs them.")
             ),
@@ -180,14 +180,12 @@ class GradSlam(SeriesAlgorithm):
         return Job(
             **self.series(parameters, context, feedback),
             model=self.model(parameters, context),
-            target=self.chosen["TARGET"],
             dimensions=whole_numbers("DIMENSIONS", self.text("DIMENSIONS", parameters, context)),
             class_name=self.text("CLASS", parameters, context),
             contrast_class=self.text("CONTRAST_CLASS", parameters, context),
-            variant=self.chosen["VARIANT"],
-            scaling=self.chosen["SCALING"],
             layers=whole_numbers("LAYERS", self.text("LAYERS", parameters, context)),
             plot_channel=self.text("PLOT_CHANNEL", parameters, context) or "",
+            **self.choices("TARGET", "VARIANT", "SCALING"),
             **self.numbers(("ANOMALY_STEPS",), parameters, context),
             **self.common(parameters, context),
             **outputs,

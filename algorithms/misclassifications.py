@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from qgis.core import (
@@ -12,24 +11,31 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
     QgsProcessingParameterFeatureSink,
-    QgsProcessingParameterFile,
-    QgsProcessingParameterRasterLayer,
 )
 
 from ..engine.jobs import MisclassificationsJob as Job
-from ._base import EngineAlgorithm
 from ._destinations import report, table
 from ._explaining import EXPLAINERS
-from ._labels import LabelSource, class_field_of, class_layer, unlabelled_value
-from ._parameters import choice, described, device, extent, is_empty, memory, scene, seed, whole
-from ._rasters import RasterSource
+from ._labels import LabelledAlgorithm, class_field_of, class_layer, unlabelled_value
+from ._parameters import (
+    choice,
+    described,
+    device,
+    extent,
+    memory,
+    optional_model,
+    optional_raster,
+    scene,
+    seed,
+    whole,
+)
 from ._review_style import write_style
-from ._series import SeriesLayers, series_dates, series_inputs
+from ._series import SceneOrSeriesAlgorithm, series_dates, series_inputs
 from ._tables import sink_file
 from ._text import tr
 
 
-class Misclassifications(EngineAlgorithm):
+class Misclassifications(SceneOrSeriesAlgorithm, LabelledAlgorithm):
     """Compares predictions with a reference and says of each error what it may be."""
 
     ID = "misclassifications"
@@ -75,15 +81,11 @@ class Misclassifications(EngineAlgorithm):
             scene(tr("Raster that was classified; or give SERIES."), optional=True),
             *series_inputs(trained=False),
             *series_dates(),
-            described(
-                QgsProcessingParameterFile("MODEL", tr("Model file"), extension="safetensors", optional=True),
-                tr("The .safetensors file of a classifier of pixels; or give CLASSES."),
-            ),
-            described(
-                QgsProcessingParameterRasterLayer("CLASSES", tr("Classes"), optional=True),
-                tr("A raster of class numbers to judge in place of a model, such as one of "
-                   "explain:clusterseries. Classes go by their names."),
-            ),
+            optional_model("MODEL", tr("Model file"),
+                           tr("The .safetensors file of a classifier of pixels; or give CLASSES.")),
+            optional_raster("CLASSES", tr("Classes"),
+                            tr("A raster of class numbers to judge in place of a model, such as one of "
+                               "explain:clusterseries. Classes go by their names.")),
             class_layer("REFERENCE", tr("Reference"),
                         tr("What is true: points or polygons with a class, in any CRS, or a raster of class "
                            "numbers."), optional=False),
@@ -151,19 +153,9 @@ class Misclassifications(EngineAlgorithm):
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:
-        prepared = super().prepareAlgorithm(parameters, context, feedback)
-        self.layers = SeriesLayers(self, parameters, context)
-        if self.layers.given():
-            if self._raster:
-                raise QgsProcessingException(tr("Give either INPUT or SERIES, not both."))
-            self._raster = self.layers.first()
-        layer = self.parameterAsRasterLayer(parameters, "CLASSES", context)
-        self.classes = RasterSource.of(layer) if layer and layer.isValid() else None
-        self.reference = LabelSource(self, "REFERENCE", "REFERENCE_FIELD", parameters, context)
-        self.training = LabelSource(self, "TRAINING", "TRAINING_FIELD", parameters, context)
         given = self.parameterAsLayer(parameters, "REFERENCE", context)
-        self.reference_source = given.source() if given else ""
-        return prepared
+        self._reference_path = given.source() if given else ""
+        return super().prepareAlgorithm(parameters, context, feedback)
 
     def job(
         self,
@@ -173,34 +165,26 @@ class Misclassifications(EngineAlgorithm):
         outputs: dict[str, Any],
     ) -> Job:
         model = self.path("MODEL", parameters, context)
-        if self.classes is None and not is_empty(parameters.get("CLASSES")):
-            raise QgsProcessingException(tr("CLASSES is not a raster that QGIS can open; choose another."))
-        if bool(model) == bool(self.classes):
+        classes = self.raster_path("CLASSES", parameters, context, feedback)
+        if bool(model) == bool(classes):
             raise QgsProcessingException(
                 tr("Give one of MODEL, a classifier, and CLASSES, a raster of classes.")
             )
-        if self.classes:
+        if classes:
             for name in ("EXPLAINER", "DEVICE"):
                 self.warn_unused(name, "CLASSES", parameters, feedback)
-        labels = self.reference.fields("label", parameters, context, feedback)
-        training: dict[str, Any] = {}
-        if is_empty(parameters.get("TRAINING")):
-            self.warn_unused("TRAINING_FIELD", tr("no TRAINING"), parameters, feedback)
-        else:
-            training = self.training.fields("train", parameters, context, feedback)
-        if not (self.reference.raster or self.training.raster):
+        reference, training = self.label_sources["REFERENCE"], self.label_sources["TRAINING"]
+        if not (reference.raster or training.raster):
             self.warn_unused("UNLABELLED_VALUE", tr("vector labels"), parameters, feedback)
         field = self.text("REFERENCE_FIELD", parameters, context)
-        series = self.layers.source(parameters, context, feedback) if self.layers.given() else None
         return Job(
-            scene=None if series else self.scene(context, feedback),
-            series=series,
-            model=model and os.path.abspath(model),
-            classes=self.classes.path(context, feedback) if self.classes else None,
-            **labels,
-            **training,
-            label_name=self.reference.raster.name if self.reference.raster else field or "",
-            reference=self.reference_source,
+            **self.scene_or_series(parameters, context, feedback),
+            model=model,
+            classes=classes,
+            **reference.fields("label", parameters, context, feedback),
+            **training.fields_if_given("train", parameters, context, feedback),
+            label_name=reference.raster.name if reference.raster else field or "",
+            reference=self._reference_path,
             explainer=self.chosen["EXPLAINER"],
             extent=self.extent(parameters, context),
             **self.numbers(("SAMPLE", "EXPLAINED", "UNLABELLED_VALUE"), parameters, context),

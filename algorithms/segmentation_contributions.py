@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from qgis.core import (
-    QgsProcessingContext,
-    QgsProcessingFeedback,
-    QgsProcessingOutputNumber,
-    QgsProcessingParameterEnum,
-    QgsProcessingParameterFile,
-)
+from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessingOutputNumber
 
 from ..engine.jobs import SegmentationContributionsJob as Job
 from ._destinations import points, raster, table
 from ._explaining import SPECTRA, TARGET_AND_BASELINE, baseline, target
-from ._labels import LabelledAlgorithm, label_field, label_layer, unlabelled_value
+from ._labels import LabelledAlgorithm, label_inputs, unlabelled_value
 from ._parameters import (
     choice,
-    described,
+    choices,
     device,
     extent,
-    is_empty,
     memory,
     model_file,
+    optional_model,
     scene,
     seed,
     whole,
 )
-from ._spectrum import read_spectrum
 from ._text import tr
 
 METHODS = (
@@ -88,26 +80,16 @@ class SegmentationContributions(LabelledAlgorithm):
             scene(tr("Raster to explain, with the bands that the model was trained with.")),
             model_file(),
             *target(Job.target),
-            label_layer(tr("What is true, where it is known: points or polygons with a class, in any CRS, or "
-                           "a raster of class numbers. Without, the predicted class counts as true."),
-                        optional=True),
-            label_field(tr("Field of text or numbers that holds the class; needed where the labels are "
-                           "vectors.")),
-            described(
-                QgsProcessingParameterFile(
-                    "OTHER_MODEL", tr("Other model file"), extension="safetensors", optional=True
-                ),
-                tr("A second U-Net for the same bands: its last channels are correlated with those of the "
-                   "first, and those that only one of the two has are named."),
+            *label_inputs(
+                tr("What is true, where it is known: points or polygons with a class, in any CRS, or a "
+                   "raster of class numbers. Without, the predicted class counts as true.")
             ),
-            described(
-                QgsProcessingParameterEnum(
-                    "METHODS", tr("Methods to audit"), options=list(METHODS), allowMultiple=True,
-                    defaultValue=",".join(Job.methods), usesStaticStrings=True,
-                ),
-                tr("The methods whose sums are checked. 'integrated_gradients' takes STEPS passes over a "
-                   "window for every pixel, 'band_shapley' a pass for every band and sample."),
-            ),
+            optional_model("OTHER_MODEL", tr("Other model file"),
+                           tr("A second U-Net for the same bands: its last channels are correlated with "
+                              "those of the first, and those that only one of the two has are named.")),
+            choices("METHODS", tr("Methods to audit"), METHODS, Job.methods,
+                    tr("The methods whose sums are checked. 'integrated_gradients' takes STEPS passes over a "
+                       "window for every pixel, 'band_shapley' a pass for every band and sample.")),
             *baseline(SPECTRA, Job.baseline,
                       tr("The spectrum that stands for 'no evidence' in the audited methods: 'zero', the "
                          "'mean' of the training pixels, the mean of one class ('class_mean'), or a given "
@@ -167,12 +149,6 @@ class SegmentationContributions(LabelledAlgorithm):
             QgsProcessingOutputNumber("SPURIOUS_SHARE", tr("Share of evidence for other classes")),
         ]
 
-    def prepareAlgorithm(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        self.methods = self.parameterAsEnumStrings(parameters, "METHODS", context)
-        return super().prepareAlgorithm(parameters, context, feedback)
-
     def job(
         self,
         parameters: dict[str, Any],
@@ -181,30 +157,23 @@ class SegmentationContributions(LabelledAlgorithm):
         outputs: dict[str, Any],
     ) -> Job:
         for name, method in (("STEPS", "integrated_gradients"), ("SAMPLES", "band_shapley")):
-            if method not in self.methods:
+            if method not in self.several["METHODS"]:
                 self.warn_unused(name, tr("these METHODS"), parameters, feedback)
-        labels: dict[str, Any] = {}
-        if is_empty(parameters.get("LABELS")):
-            for name in ("LABEL_FIELD", "UNLABELLED_VALUE", "AUDIT_ERRORS"):
-                self.warn_unused(name, tr("no LABELS"), parameters, feedback)
-        else:
-            labels = self.labels(parameters, context, feedback)
-        spectrum = self.text("BASELINE_SPECTRUM", parameters, context)
-        other = self.path("OTHER_MODEL", parameters, context)
+        labels = self.labels_if_given(parameters, context, feedback)
+        if not labels:
+            self.warn_unused("AUDIT_ERRORS", tr("no LABELS"), parameters, feedback)
         return Job(
             scene=self.scene(context, feedback),
             model=self.model(parameters, context),
-            other_model=other and os.path.abspath(other),
-            methods=tuple(self.methods),
-            cam_layer=self.chosen["CAM_LAYER"],
-            target=self.chosen["TARGET"],
+            other_model=self.path("OTHER_MODEL", parameters, context),
+            methods=tuple(self.several["METHODS"]),
             class_name=self.text("CLASS", parameters, context),
             contrast_class=self.text("CONTRAST_CLASS", parameters, context),
-            baseline=self.chosen["BASELINE"],
             baseline_class=self.text("BASELINE_CLASS", parameters, context),
-            baseline_spectrum=read_spectrum(spectrum) if spectrum else None,
+            baseline_spectrum=self.spectrum("BASELINE_SPECTRUM", parameters, context),
             extent=self.extent(parameters, context),
             **labels,
+            **self.choices("CAM_LAYER", "TARGET", "BASELINE"),
             **self.numbers(_NUMBERS, parameters, context),
             **self.common(parameters, context),
             **outputs,

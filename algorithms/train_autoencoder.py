@@ -8,14 +8,13 @@ from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessing
 
 from ..engine.jobs import TrainAutoencoderJob as Job
 from ._destinations import check_model, model, report, table
-from ._labels import unlabelled_value
+from ._labels import label_inputs, unlabelled_value
 from ._parameters import device, extent, memory, real, seed, whole
 from ._series import (
     SeriesAlgorithm,
     series_choice,
     series_dates,
     series_inputs,
-    series_labels,
     series_values,
 )
 from ._text import tr
@@ -64,7 +63,7 @@ class TrainAutoencoder(SeriesAlgorithm):
             whole("EMBEDDING_DIMENSIONS", tr("Embedding dimensions"), Job.embedding_dimensions, 1, 64,
                   tr("Numbers that a series is summed up in.")),
             whole("EPOCHS", tr("Epochs"), Job.epochs, 1, 100000, tr("Most passes over the training pixels.")),
-            *series_labels(
+            *label_inputs(
                 tr("Polygons, points or a class raster, where there are some: their parcels are kept apart, "
                    "so that clusterseries with the same labels, share and seed tests on parcels that no "
                    "training has seen.")
@@ -118,7 +117,7 @@ class TrainAutoencoder(SeriesAlgorithm):
         check_model(outputs["model"])
         return Job(
             **self.series(parameters, context, feedback),
-            values=self.chosen["VALUES"],
+            **self.choices("VALUES"),
             **self.fractions(("CALIBRATION", "TEST_SHARE", "LEARNING_RATE"), parameters, context),
             **self.numbers(_NUMBERS, parameters, context),
             **self.common(parameters, context),

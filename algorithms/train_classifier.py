@@ -9,16 +9,8 @@ from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessing
 from ..engine.jobs import TrainClassifierJob as Job
 from ._choices import Rules
 from ._destinations import check_model, model, report, table
-from ._labels import (
-    LabelledAlgorithm,
-    LabelSource,
-    class_field_of,
-    class_layer,
-    label_field,
-    label_layer,
-    unlabelled_value,
-)
-from ._parameters import choice, device, is_empty, memory, real, scene, seed, switch, whole
+from ._labels import LabelledAlgorithm, class_field_of, class_layer, label_inputs, unlabelled_value
+from ._parameters import choice, device, memory, real, scene, seed, switch, whole
 from ._series import SceneOrSeriesAlgorithm, series_choice, series_dates, series_inputs, series_values
 from ._text import tr
 
@@ -85,9 +77,8 @@ class TrainClassifier(SceneOrSeriesAlgorithm, LabelledAlgorithm):
                      "bad. Either this or SERIES."), optional=True),
             *series_inputs(trained=False),
             *series_dates(),
-            label_layer(tr("Points or polygons with a class, in any CRS, or a raster of class numbers.")),
-            label_field(tr("Field of text or numbers that holds the class; needed where the labels are "
-                           "vectors.")),
+            *label_inputs(tr("Points or polygons with a class, in any CRS, or a raster of class numbers."),
+                          optional=False),
             choice("ARCHITECTURE", tr("Architecture"), ARCHITECTURES, Job.architecture,
                    tr("'spectral_cnn' reads the spectrum of each pixel alone; 'spatial_cnn' a patch "
                       "around it; 'hybrid_cnn' a patch with spectral and spatial convolutions, as "
@@ -170,12 +161,6 @@ class TrainClassifier(SceneOrSeriesAlgorithm, LabelledAlgorithm):
             QgsProcessingOutputNumber("WEIGHTED_IOU", tr("Intersection over union weighted by class")),
         ]
 
-    def prepareAlgorithm(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        self._tests = LabelSource(self, "TEST_LABELS", "TEST_LABEL_FIELD", parameters, context)
-        return super().prepareAlgorithm(parameters, context, feedback)
-
     def job(
         self,
         parameters: dict[str, Any],
@@ -185,7 +170,7 @@ class TrainClassifier(SceneOrSeriesAlgorithm, LabelledAlgorithm):
     ) -> Job:
         check_model(outputs["model"])
         switches = self.switches(("COMPARE_SPLITS", "CLASS_WEIGHTS", "BRIGHTNESS"), parameters, context)
-        tests = self._test_labels(parameters, context, feedback)
+        tests = self.label_sources["TEST_LABELS"].fields_if_given("test_label", parameters, context, feedback)
         if self.chosen["NORMALISATION"] != "per_pixel" and self.chosen["ARCHITECTURE"] == "unet":
             reason = f"NORMALISATION={self.chosen['NORMALISATION']}"
             for name in ("BRIGHTNESS", "NORMALISATION_STRENGTH"):
@@ -197,9 +182,7 @@ class TrainClassifier(SceneOrSeriesAlgorithm, LabelledAlgorithm):
             self.warn_unused("BLOCK_SIZE", f"SPLIT={self.chosen['SPLIT']}", parameters, feedback)
         return Job(
             **self._learnt_from(parameters, context, feedback),
-            architecture=self.chosen["ARCHITECTURE"],
-            normalisation=self.chosen["NORMALISATION"],
-            split=self.chosen["SPLIT"],
+            **self.choices("ARCHITECTURE", "NORMALISATION", "SPLIT"),
             **switches,
             **self.numbers(_NUMBERS, parameters, context),
             **self.fractions(_FRACTIONS, parameters, context),
@@ -220,15 +203,4 @@ class TrainClassifier(SceneOrSeriesAlgorithm, LabelledAlgorithm):
         found = self.scene_or_series(parameters, context, feedback)
         if not found["series"]:
             return found
-        return {
-            **found, "values": self.chosen["VALUES"],
-            **self.fractions(("CALIBRATION",), parameters, context),
-        }  # fmt: skip
-
-    def _test_labels(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> dict[str, Any]:
-        if is_empty(parameters.get("TEST_LABELS")):
-            self.warn_unused("TEST_LABEL_FIELD", tr("TEST_LABELS left empty"), parameters, feedback)
-            return {}
-        return self._tests.fields("test_label", parameters, context, feedback)
+        return found | self.choices("VALUES") | self.fractions(("CALIBRATION",), parameters, context)

@@ -13,11 +13,11 @@ from qgis.core import (
 )
 
 from ..engine.jobs import TrainSceneClassifierJob as Job
-from ._chips import ChipAlgorithm, skip_unreadable
+from ._chips import LabelledChipAlgorithm, skip_unreadable
 from ._choices import Rules
 from ._destinations import check_model, model, report, table
-from ._labels import LabelledAlgorithm, label_field, label_layer, unlabelled_value
-from ._parameters import choice, device, folder, is_empty, memory, real, scene, seed, switch, whole, words
+from ._labels import label_inputs, unlabelled_value
+from ._parameters import choice, device, folder, memory, real, scene, seed, switch, whole, words
 from ._text import tr
 
 ARCHITECTURES = ("resnet18", "resnet50", "resnet101")
@@ -27,7 +27,7 @@ AUGMENTATIONS = ("none", "shift", "shift_flip", "shift_flip_rotate")
 SCHEDULES = ("cosine", "one_cycle", "step", "constant")
 
 
-class TrainSceneClassifier(ChipAlgorithm, LabelledAlgorithm):
+class TrainSceneClassifier(LabelledChipAlgorithm):
     """Trains classifiers of chips and says how well they do on chips that they have not seen."""
 
     ID = "trainsceneclassifier"
@@ -73,11 +73,10 @@ class TrainSceneClassifier(ChipAlgorithm, LabelledAlgorithm):
             folder("TEST_PATCHES", tr("Folder of test chips"),
                    tr("The same for chips that only test. Empty: a part of the chips tests.")),
             scene(tr("Raster to cut chips from."), optional=True),
-            label_layer(tr("Where the chips of the scene are, in any CRS: around points, side by side in "
-                           "polygons, or where a class raster has one class on seven tenths of a chip."),
-                        optional=True),
-            label_field(tr("Field of text or numbers that holds the class; needed where the labels are "
-                           "vectors.")),
+            *label_inputs(
+                tr("Where the chips of the scene are, in any CRS: around points, side by side in polygons, "
+                   "or where a class raster has one class on seven tenths of a chip.")
+            ),
             words("BAND", tr("Band"),
                   tr("Number or name of the band to read, such as VV. 'each' trains a model for each band. "
                      "Empty: one model reads all.")),
@@ -155,10 +154,7 @@ class TrainSceneClassifier(ChipAlgorithm, LabelledAlgorithm):
         if self.text("TEST_PATCHES", parameters, context):
             self.warn_unused("TEST_SHARE", "TEST_PATCHES", parameters, feedback)
         return Job(
-            **{
-                name.lower(): self.chosen[name]
-                for name in ("ARCHITECTURE", "VALUES", "SPECKLE_FILTER", "AUGMENTATION", "SCHEDULE")
-            },
+            **self.choices("ARCHITECTURE", "VALUES", "SPECKLE_FILTER", "AUGMENTATION", "SCHEDULE"),
             **self.numbers(("PATCH_SIZE", "EPOCHS", "BATCH_SIZE"), parameters, context),
             **self.fractions(("LOOKS", "LEARNING_RATE", "TEST_SHARE"), parameters, context),
             **self.switches(("CLASS_WEIGHTS", "SKIP_UNREADABLE"), parameters, context),
@@ -173,17 +169,10 @@ class TrainSceneClassifier(ChipAlgorithm, LabelledAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Return the job fields that say where the chips come from: a folder, or a scene with labels."""
-        self.take_patches(
-            parameters, context,
-            tr("Give either PATCHES, a folder of chips, or INPUT with LABELS, a scene to cut them from."),
-        )  # fmt: skip
+        self.take_labelled(parameters, context, feedback)
         test_patches = self.path("TEST_PATCHES", parameters, context)
         if self.patches:
-            for name in ("LABELS", "LABEL_FIELD", "UNLABELLED_VALUE"):
-                self.warn_unused(name, "PATCHES", parameters, feedback)
             return {"patches": self.patches, "test_patches": test_patches}
-        if is_empty(parameters.get("LABELS")):
-            raise QgsProcessingException(tr("LABELS is missing: it says where on INPUT the chips are."))
         if not test_patches:
             self.warn_unused("SKIP_UNREADABLE", "INPUT", parameters, feedback)
         return {

@@ -5,19 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from qgis.core import (
-    Qgis,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
-    QgsProcessingParameterFile,
 )
 
 from ..engine.unmix_jobs import UnmixJob as Job
 from ._base import EngineAlgorithm
 from ._choices import Rules
 from ._destinations import check_model, model, raster, table
-from ._parameters import choice, described, device, extent, is_empty, memory, real, scene, seed, switch, whole
+from ._parameters import (
+    choice,
+    device,
+    extent,
+    is_empty,
+    memory,
+    optional_model,
+    real,
+    scene,
+    seed,
+    switch,
+    whole,
+)
 from ._spectra import export_table, spectra_table
 from ._text import tr
 
@@ -91,14 +101,9 @@ class Unmix(EngineAlgorithm):
                    "wavelengths, where several rows of one name are its bundle; or ENDMEMBERS_TABLE of "
                    "another run. They must cover the scene's wavelengths.")
             ),
-            described(
-                QgsProcessingParameterFile(
-                    "TRAINED_MODEL", tr("Trained model"), Qgis.ProcessingFileParameterBehavior.File,
-                    extension="safetensors", optional=True,
-                ),
-                tr("MODEL of another run of the same METHOD on the same sensor: unmixes with it and learns "
-                   "nothing."),
-            ),
+            optional_model("TRAINED_MODEL", tr("Trained model"),
+                           tr("MODEL of another run of the same METHOD on the same sensor: unmixes with it "
+                              "and learns nothing.")),
             extent(tr("Part of the scene to learn from and to unmix, in any CRS; empty: all of it.")),
             switch("ANY_BRIGHTNESS", tr("Any brightness"), Job.any_brightness,
                    tr("Let each pixel be any times darker or brighter than its mixture, as shade, slopes "
@@ -164,12 +169,6 @@ class Unmix(EngineAlgorithm):
             QgsProcessingOutputNumber("OUTSIDE_SHARE", tr("Share of pixels outside of the model")),
         ]
 
-    def prepareAlgorithm(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        self._spectra = self.parameterAsSource(parameters, "SPECTRA", context)
-        return super().prepareAlgorithm(parameters, context, feedback)
-
     def job(
         self,
         parameters: dict[str, Any],
@@ -185,11 +184,10 @@ class Unmix(EngineAlgorithm):
             check_model(outputs["model"])
         return Job(
             scene=self.scene(context, feedback),
-            method=self.chosen["METHOD"],
             spectra=None if trained else self._spectra_path(parameters, context, feedback),
             trained_model=trained,
             extent=self.extent(parameters, context),
-            parts_of=self.chosen["PARTS_OF"],
+            **self.choices("METHOD", "PARTS_OF"),
             **self.switches(("ANY_BRIGHTNESS",), parameters, context),
             **self.fractions(("SCALE",), parameters, context),
             **self.numbers(_NUMBERS, parameters, context),
@@ -202,8 +200,9 @@ class Unmix(EngineAlgorithm):
     ) -> str | None:
         if is_empty(parameters.get("SPECTRA")):
             return None
-        if self._spectra is None:
+        table = self.sources["SPECTRA"]
+        if table is None:
             raise QgsProcessingException(
                 tr("SPECTRA is not a table that QGIS can open; choose a CSV file or a table layer.")
             )
-        return export_table(self._spectra, context, feedback)
+        return export_table(table, context, feedback)
