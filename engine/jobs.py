@@ -191,6 +191,9 @@ class AttributionJob(TargetedJob):
     or µm, stand in for the scene's own, which the baseline `continuum` needs. `baseline` `auto` is that
     where a classifier of spectra has them, else `mean`; `continuum_part` takes what it leaves out.
 
+    The target `reference` is the logit of the class that a reference names at each pixel, from features or a
+    class raster as labels are; `unlabelled_value` names none. Pixels without a class are not explained.
+
     `parts` are what the output is divided among: `bands`, `rings` of pixels by their distance, up to each of
     `ring_limits` and beyond the last, or `regions`, from features or a class raster as labels are.
     """
@@ -210,6 +213,9 @@ class AttributionJob(TargetedJob):
     explainer: str = "integrated_gradients"
     extent: list[float] | None = None
     mask_features: str | None = None
+    reference_features: str | None = None
+    reference_raster: str | None = None
+    unlabelled_value: int = 0
     steps: int = 0
     max_steps: int = 256
     tolerance: float = 0.01

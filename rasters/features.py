@@ -65,18 +65,25 @@ class Features:
     def mask(self, grid: Grid, window: Window) -> np.ndarray:
         """Return bool (y, x): the pixels of `window` that features cover."""
         transform = self.transform_of(grid)
-        mask = np.zeros((int(window.height), int(window.width)), dtype=bool)
-        polygons: list[dict] = []
-        for feature in self.features:
-            touched = grid.touched(feature.bounds, transform)
-            if touched is None or not _intersect(touched, window):
-                continue
-            polygons += feature.polygons
-            rows, columns = np.divmod(_pixels_of_points(feature.points, grid, transform), grid.width)
-            rows, columns = rows - int(window.row_off), columns - int(window.col_off)
-            inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
-            mask[rows[inside], columns[inside]] = True
-        return mask | _burn(polygons, window, transform) if polygons else mask
+        touched = ((feature, grid.touched(feature.bounds, transform)) for feature in self.features)
+        near = [feature for feature, pixels in touched if pixels and _intersect(pixels, window)]
+        return covered_by(near, grid, window, transform)
+
+
+def covered_by(features: Sequence[Feature], grid: Grid, window: Window, transform: Affine) -> np.ndarray:
+    """Return bool (y, x): the pixels of `window` that hold a point or whose centre is inside of a polygon.
+
+    `transform` places the grid in the features' coordinates.
+    """
+    mask = np.zeros((int(window.height), int(window.width)), dtype=bool)
+    polygons: list[dict] = []
+    for feature in features:
+        polygons += feature.polygons
+        rows, columns = np.divmod(_pixels_of_points(feature.points, grid, transform), grid.width)
+        rows, columns = rows - int(window.row_off), columns - int(window.col_off)
+        inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
+        mask[rows[inside], columns[inside]] = True
+    return mask | _burn(polygons, window, transform) if polygons else mask
 
 
 def read_features(path: str) -> Features:

@@ -43,15 +43,7 @@ def read_label_features(path: str, grid: Grid) -> LabelledPixels:
     look like numbers are ordered as numbers. Memory grows with the labelled pixels.
     Raises InputError where no pixel is labelled.
     """
-    features = read_features(path)
-    names_of_features = [class_name(feature.properties.get("class")) for feature in features.features]
-    if not any("class" in feature.properties for feature in features.features):
-        raise InputError(
-            f"The labels in {path} have no field 'class'; choose the field that holds the class."
-        )
-    names = sorted({name for name in names_of_features if name is not None}, key=class_order)
-    if not names:
-        raise InputError(f"No label in {path} has a class; fill in the field, or choose another field.")
+    features, names_of_features, names = read_named_features(path)
     keys, classes, parcels, outside, empty = _covered_pixels(features, names_of_features, names, grid)
     if not keys.size:
         raise InputError(
@@ -77,6 +69,23 @@ def read_label_features(path: str, grid: Grid) -> LabelledPixels:
         warnings=tuple(f"{count} {text}" for count, text in warnings if count),
         parcels=parcels if (parcels >= 0).any() else None,
     )
+
+
+def read_named_features(path: str) -> tuple[Features, list[str | None], list[str]]:
+    """Return the features of a GeoJSON file, the class of each, None where it has none, and all classes.
+
+    Raises InputError where no feature has a class.
+    """
+    features = read_features(path)
+    names_of_features = [class_name(feature.properties.get("class")) for feature in features.features]
+    if not any("class" in feature.properties for feature in features.features):
+        raise InputError(
+            f"The labels in {path} have no field 'class'; choose the field that holds the class."
+        )
+    names = sorted({name for name in names_of_features if name is not None}, key=class_order)
+    if not names:
+        raise InputError(f"No label in {path} has a class; fill in the field, or choose another field.")
+    return features, names_of_features, names
 
 
 def read_label_raster(path: str, grid: Grid, unlabelled_value: int = 0) -> LabelledPixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -20,7 +21,7 @@ from ..rasters.scene import Scene
 from ..rasters.series import paths_of
 from .attribution_outputs import AttributionWriters, Summary, saliency_bands
 from .attribution_sums import summarise_sums
-from .attribution_worker import AttributionWorker
+from .attribution_worker import AttributionWorker, TileResult
 from .chip_attribution import explain_chips
 from .chip_batches import stoppable
 from .context import Context
@@ -32,8 +33,9 @@ from .fitting import check_has_data, no_data, open_pair
 from .pixel_baselines import pixel_baseline
 from .record import lineage_tags, run_record, stage_records, with_records
 from .series_reading import open_series_pair
-from .targets import AUTO, Target
+from .targets import AUTO, REFERENCE, Target
 from .tiling import map_tiles, tile_count, tile_side, within
+from .truth_windows import TruthWindows
 
 # A tile is in memory as input, in parts, and as attribution: this many float32 copies of its bands. The part
 # of the continuum and what it starts from are as many more.
@@ -46,6 +48,7 @@ def explain(job: AttributionJob, context: Context) -> dict:
         raise InputError(
             "What is explained is the raster INPUT, the rasters SERIES or the chips in PATCHES; give one."
         )
+    _check_reference(job, context)
     if job.series:
         return _explain_pixels(job, context, *open_series_pair(job.series, job.model, context))
     tasks = (PIXEL_CLASSIFICATION, SCENE_CLASSIFICATION, UNMIXING)
@@ -64,8 +67,8 @@ def explain(job: AttributionJob, context: Context) -> dict:
 
 def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: Model) -> dict:
     check_serves(job.explainer, model.network)
-    target = Target(job, model.card)
     window = explained_window(scene, job.extent, job.mask_features)
+    target = Target(job, model.card, _truth(job, context, scene, model, window))
     device, options = resolve_device(job.device), options_of(job, model)
     explainer = make_explainer(job.explainer, model.network, options)
     baseline = pixel_baseline(job, scene, model, explainer.uses_baseline)
@@ -90,15 +93,19 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
         check_space({path: 4 * bands[name] * pixels for name in bands if (path := getattr(job, name))})
         context.progress(0.0, "Looking for data")
         check_has_data(scene, window, model.card.used_bands[0])
-        facts = {"model_digest": model.card.digest, **baseline.facts}
+        facts: dict = {"model_digest": model.card.digest, **baseline.facts}
         summary = Summary(model.card, parts, scene.grid.width, explainer, job.seed)
         with ExitStack() as stack:
+            if target.truth:
+                context.progress(0.0, "Looking through the reference")
+                facts["reference_pixels"] = stack.enter_context(target.truth).pixels
             writers = AttributionWriters(job, outputs, parts, grid, dense, lineage_tags(job, facts), stack)
             executor = stack.enter_context(ThreadPoolExecutor(1))
+            worker: AttributionWorker | DenseWorker
             if divider:
                 stack.enter_context(stoppable(model.network, context))
-                whole = DenseWorker(job, context, scene, model, target, baseline, divider, pixels)
-                side, work = whole.side(job.memory_mb), whole.explain
+                worker = DenseWorker(job, context, scene, model, target, baseline, divider, pixels)
+                side = worker.side(job.memory_mb)
             else:
                 pool = stack.enter_context(workers(device))
                 worker = AttributionWorker(
@@ -106,17 +113,18 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
                 )
                 worker.learn()
                 copies = _COPIES + (_COPIES_OF_LEG if legs else 0)
-                side, work = tile_side(job.memory_mb, 4 * copies * len(scene.bands)), worker.explain
-            if job.table_only and explainer.sums_share_work:
+                side = tile_side(job.memory_mb, 4 * copies * len(scene.bands))
+            if job.table_only and explainer.sums_share_work and isinstance(worker, AttributionWorker):
                 summarise_sums(worker, summary, executor, window, side)
             else:
-                total = tile_count(window, side)
+                total, work = tile_count(window, side), _where_named(worker, target)
                 for number, (tile, result) in enumerate(map_tiles(executor, work, window, side), 1):
-                    writers.write(within(tile, window), result)
-                    summary.add(result, tile)
+                    if result:
+                        writers.write(within(tile, window), result)
+                        summary.add(result, tile)
                     context.log(f"Tile {number} of {total} done") if total > 1 else None
         if not summary.pixels:
-            raise no_data(scene)
+            raise _nothing_named(scene) if target.truth else no_data(scene)
         summary.warn(context)
         writers.write_styles(summary)
         record = run_record(job, context, {**facts, **summary.facts()})
@@ -131,9 +139,51 @@ def _explain_pixels(job: AttributionJob, context: Context, scene: Scene, model: 
     }
 
 
+def _where_named(
+    worker: AttributionWorker | DenseWorker, target: Target
+) -> Callable[[Window], TileResult | None]:  # fmt: skip
+    """Return what explains a tile; of one that a reference says nothing of, None: it stays nodata."""
+    if target.truth is None:
+        return worker.explain
+
+    def explain_named(tile: Window) -> TileResult | None:
+        named = target.named(tile)
+        if named is None or (named >= 0).any():
+            return worker.explain(tile)
+        worker.skip(tile)
+        return None
+
+    return explain_named
+
+
+def _check_reference(job: AttributionJob, context: Context) -> None:
+    given = job.reference_features or job.reference_raster
+    if job.target == REFERENCE and not given:
+        raise InputError(
+            "The target 'reference' needs REFERENCE: points or polygons with a class, or a raster of classes."
+        )
+    if given and job.target != REFERENCE:
+        context.warn(f"REFERENCE is not used with TARGET={job.target}.")
+
+
+def _truth(
+    job: AttributionJob, context: Context, scene: Scene, model: Model, window: Window
+) -> TruthWindows | None:
+    if job.target != REFERENCE or model.card.task != PIXEL_CLASSIFICATION:
+        return None
+    return TruthWindows(job, context, model.card, scene.grid, window)
+
+
+def _nothing_named(scene: Scene) -> InputError:
+    return InputError(
+        f"No pixel that the reference names a class of has data in all bands of {scene.path}, or lies in the "
+        "mask; choose another reference, extent or mask."
+    )
+
+
 def _inputs(job: AttributionJob, scene: Scene) -> list[str]:
-    paths = (*paths_of(scene), job.model, job.region_features, job.region_raster)
-    return [path for path in paths if path]
+    given = (job.region_features, job.region_raster, job.reference_features, job.reference_raster)
+    return [path for path in (*paths_of(scene), job.model, *given) if path]
 
 
 def explained_window(scene: Scene, extent: list[float] | None, mask: str | None) -> Window:

@@ -114,7 +114,7 @@ class AttributionWorker:
 
     def explain(self, tile: Window, chosen: np.ndarray | None = None) -> TileResult:
         """Return the maps of a tile, of the `chosen` pixels (y, x) only where they are given."""
-        raw, valid = self._read(tile)
+        raw, valid, named = self._read(tile)
         wanted = torch.from_numpy(valid if chosen is None else valid & chosen)
         if chosen is None:
             self._tick(int((~valid).sum()))
@@ -122,7 +122,7 @@ class AttributionWorker:
         @torch.no_grad()
         def explain_strip(rows: slice, part: Tensor) -> tuple[TileAttribution, *tuple[Tensor, ...]]:
             values, baseline = self.prepared(part)
-            logits, weights = self._logits(values)
+            logits, weights = self._logits(values, None if named is None else named[rows])
             found = self._explainer.attribute_tile(values, baseline, weights, wanted[rows], self._tick_leg)
             difference = (logits * weights).sum(0).cpu() - found.reference
             level, continuum = torch.zeros(0), torch.zeros(0)
@@ -151,14 +151,14 @@ class AttributionWorker:
 
     def sums(self, tile: Window) -> TileSums:
         """Return the classes of a tile and the sums of their attributions."""
-        raw, valid = self._read(tile)
+        raw, valid, named = self._read(tile)
         wanted = torch.from_numpy(valid).to(self._device)
         self._tick(int((~valid).sum()))
 
         @torch.no_grad()
         def sum_strip(rows: slice, part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             values, baseline = self.prepared(part)
-            logits, weights = self._logits(values)
+            logits, weights = self._logits(values, None if named is None else named[rows])
             classes = logits.argmax(0).masked_fill(~wanted[rows], -1)
             target = (weights, classes, len(logits), self._tick_leg)
             sums = self._explainer.class_sums(values, baseline, *target)
@@ -188,19 +188,29 @@ class AttributionWorker:
         """Where the baselines are themselves explained from, a prepared spectrum (band,)."""
         return cast(Tensor, self._baseline.reference).to(self._device)
 
-    def _logits(self, strip: Tensor) -> tuple[Tensor, Tensor]:
+    def _logits(self, strip: Tensor, named: np.ndarray | None) -> tuple[Tensor, Tensor]:
         """Return the logits (class, y, x) of a strip with halo, and the target's weights of them."""
         logits = class_logits(self._network, strip, self._context)
-        return logits, self._target.weights(logits)
+        return logits, self._target.weights(logits, named)
 
-    def _read(self, tile: Window) -> tuple[Tensor, np.ndarray]:
-        """Return the raster's values (band, y, x) of a tile with halo, and which pixels count (y, x)."""
+    def _read(self, tile: Window) -> tuple[Tensor, np.ndarray, np.ndarray | None]:
+        """Return the raster's values (band, y, x) of a tile with halo, and which pixels count (y, x).
+
+        Also the classes (y, x) that the target takes from a reference, None where it takes none.
+        """
         self._context.check()
         halo, fill = self._network.patch_size // 2, self._model.spectra.mean
         raw, valid = read_raw_tile(self._scene, self._model.card, halo, tile, fill)
         if self._job.mask_features:
             valid &= mask_of_features(self._job.mask_features, self._scene.grid, tile)
-        return raw, valid
+        named = self._target.named(tile)
+        if named is not None:
+            valid &= named >= 0
+        return raw, valid, named
+
+    def skip(self, tile: Window) -> None:
+        """Count a tile of which nothing is to be explained."""
+        self._tick(int(tile.width * tile.height))
 
     def _tick_leg(self, pixels: int) -> None:
         self._tick(pixels / 2 if self._legs else pixels)

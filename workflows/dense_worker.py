@@ -57,11 +57,12 @@ class DenseWorker:
     def explain(self, tile: Window) -> TileResult:
         """Return the maps of a tile."""
         self._context.check()
-        read, network = self._read(tile), self._network
+        named = self._target.named(tile)
+        read, network = self._read(tile, named), self._network
         device = network.scaling.offset.device
         values = read.values.to(device)
         logits = network.logits(values[None])[0]
-        weights = self._target.weights(logits)
+        weights = self._target.weights(logits, _placed(named, read.inner, logits))
         wanted = torch.zeros(logits.shape[1:], dtype=torch.bool)
         wanted[read.inner] = torch.from_numpy(read.valid)
         self._tick(int((~read.valid).sum()))
@@ -90,7 +91,7 @@ class DenseWorker:
         halo = network.patch_size // 2
         return Window(tile.col_off - halo, tile.row_off - halo, tile.width + 2 * halo, tile.height + 2 * halo)
 
-    def _read(self, tile: Window) -> CanvasTile:
+    def _read(self, tile: Window, named: np.ndarray | None) -> CanvasTile:
         network, card, fill = self._network, self._model.card, self._model.spectra.mean
         if isinstance(network, SegmentationNetwork):
             read = read_canvas_tile(self._scene, card, network, tile, fill)
@@ -100,7 +101,13 @@ class DenseWorker:
             read = read._replace(
                 valid=read.valid & mask_of_features(self._job.mask_features, self._scene.grid, tile)
             )
+        if named is not None:
+            read = read._replace(valid=read.valid & (named >= 0))
         return read
+
+    def skip(self, tile: Window) -> None:
+        """Count a tile of which nothing is to be explained."""
+        self._tick(int(tile.width * tile.height))
 
     def _tick_leg(self, pixels: float) -> None:
         self._tick(pixels if self._baseline.reference is None else pixels / 2)
@@ -127,6 +134,17 @@ def read_with_halo(scene: Scene, card: Card, network: PatchNetwork, tile: Window
         prepared = network.prepare(values[None])[0]
     valid = known[halo : halo + height, halo : halo + width]
     return CanvasTile(prepared, known & inside, valid, (slice(0, height), slice(0, width)), values)
+
+
+def _placed(
+    named: np.ndarray | None, inner: tuple[slice, slice], logits: Tensor
+) -> np.ndarray | None:  # fmt: skip
+    """Return classes (y, x) that were named in a tile, at its place in its surroundings, -1 around it."""
+    if named is None:
+        return None
+    placed = np.full(logits.shape[1:], -1, dtype=np.int64)
+    placed[inner] = named
+    return placed
 
 
 def _cut(

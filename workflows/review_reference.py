@@ -14,7 +14,7 @@ from ..rasters.labels import LabelledPixels, class_order
 from .context import Context
 from .review_predictions import Predictor
 from .samples import pixels_by_block
-from .truth import Labelled
+from .truth import Labelled, places_among
 
 # A reference pixel of whose surroundings less than this share is labelled counts as a point.
 _ISOLATED = 0.5
@@ -71,12 +71,9 @@ def with_classes(
     Raises InputError where a model does not know a class, or a map has none in common.
     """
     names = [entry.name for entry in known]
+    if fixed:
+        return places_among(labels.names, names, "reference"), known
     unknown = [name for name in labels.names if name not in names]
-    if unknown and fixed:
-        raise InputError(
-            f"The model does not know the class '{unknown[0]}' of the reference; its classes are "
-            f"{', '.join(names)}: name the classes alike, or choose the model for these."
-        )
     if len(unknown) == len(labels.names):
         raise InputError(
             f"The classes of the map ({first_of(names)}) and of the reference ({first_of(labels.names)}) "

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from rasterio.windows import Window
 from torch import Tensor
 
 from ..engine.jobs import TargetedJob
 from ..models.card import SCENE_CLASSIFICATION, SERIES_AUTOENCODER, Card
 from ..models.files import Model
 from ..rasters.errors import InputError
+from .truth_windows import TruthWindows
 
 TARGETS = ("predicted", "class", "contrast")
+# Differs from pixel to pixel by what is known of them: for the attribution of pixels alone.
+REFERENCE = "reference"
 # Those that are one spectrum for all pixels, each pixel's own, and that which suits what is explained.
 SPECTRA = ("zero", "mean", "class_mean", "spectrum")
 CONTINUUM, AUTO = "continuum", "auto"
@@ -23,12 +27,21 @@ OF_A_CHIP = ("chip_mean", "speckle")
 
 
 class Target:
-    """The explained output as a weighted sum of the logits, per pixel."""
+    """The explained output as a weighted sum of the logits, per pixel.
 
-    def __init__(self, job: TargetedJob, card: Card) -> None:
-        if job.target not in TARGETS:
-            raise InputError(f"There is no target '{job.target}'; choose one of {', '.join(TARGETS)}.")
+    `truth` is the reference, where the job's target is that of each pixel and the model classifies pixels.
+    """
+
+    def __init__(self, job: TargetedJob, card: Card, truth: TruthWindows | None = None) -> None:
         self._embeds = card.task == SERIES_AUTOENCODER
+        choices = ", ".join(TARGETS[1:] if self._embeds else TARGETS)
+        if job.target == REFERENCE and truth is None:
+            raise InputError(
+                "The target 'reference' is for classifiers of pixels, explained by 'attribution'; choose one "
+                f"of {choices} here."
+            )
+        if job.target not in (*TARGETS, REFERENCE):
+            raise InputError(f"There is no target '{job.target}'; choose one of {choices}.")
         if self._embeds and (job.target == "predicted" or not job.class_name):
             raise InputError(
                 "An autoencoder predicts no class: choose TARGET class, and as CLASS a dimension of its "
@@ -38,8 +51,8 @@ class Target:
             raise InputError(
                 f"The target 'class' needs a class; choose one of {', '.join(card.class_names)}."
             )
-        self.kind = job.target
-        self._class = _index(card, job.class_name) if job.target != "predicted" else None
+        self.kind, self.truth = job.target, truth
+        self._class = _index(card, job.class_name) if job.target in ("class", "contrast") else None
         self._contrast = _index(card, job.contrast_class) if job.target == "contrast" else None
         if self._class is not None and self._class == self._contrast:
             raise InputError(
@@ -47,12 +60,22 @@ class Target:
                 "choose two classes."
             )
 
-    def weights(self, logits: Tensor) -> Tensor:
-        """Return the weights (class, y, x) for logits (class, y, x).
+    def named(self, tile: Window) -> np.ndarray | None:
+        """Return the class int64 (y, x) that the reference names, -1 where it names none.
+
+        None with targets that need no reference.
+        """
+        return None if self.truth is None else self.truth.of(tile)
+
+    def weights(self, logits: Tensor, named: np.ndarray | None = None) -> Tensor:
+        """Return the weights (class, y, x) for logits (class, y, x) and what `named` gives for these pixels.
 
         A class that is not given is the pixel's predicted one, in a contrast the highest of the others.
         """
         first = self._plane(logits, self._class)
+        if named is not None:
+            given = torch.from_numpy(named).to(logits.device)
+            first = torch.where(given >= 0, given, first)
         weights = _one_hot(first, len(logits))
         if self.kind == "contrast":
             others = logits.masked_fill(weights.bool(), float("-inf"))

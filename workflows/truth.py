@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rasterio.windows import Window
 
@@ -51,13 +53,20 @@ def read_truth(
     if labels is None:
         return None
     known = card.class_names
-    if unknown := [name for name in labels.names if name not in known]:
+    return Labelled(labels, places_among(labels.names, known, "labels"), tuple(known), grid.width)
+
+
+def places_among(names: Sequence[str], known: Sequence[str], source: str) -> np.ndarray:
+    """Return the place, int64 (n,), of each class of a `source` among those that a model knows.
+
+    Raises InputError where the model does not know one.
+    """
+    if unknown := [name for name in names if name not in known]:
         raise InputError(
-            f"The model does not know the class '{unknown[0]}' of the labels; its classes are "
+            f"The model does not know the class '{unknown[0]}' of the {source}; its classes are "
             f"{', '.join(known)}: name the classes alike, or choose the model for these."
         )
-    numbers = np.array([known.index(name) for name in labels.names], dtype=np.int64)
-    return Labelled(labels, numbers, tuple(known), grid.width)
+    return np.array([known.index(name) for name in names], dtype=np.int64)
 
 
 def read_regions(features: str | None, raster: str | None, grid: Grid, context: Context) -> Labelled | None:

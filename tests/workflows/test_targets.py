@@ -68,7 +68,8 @@ def test_a_contrast_of_a_class_takes_the_highest_of_the_others(weights) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"target": "reference"}, "no target 'reference'; choose one of predicted, class, contrast"),
+        ({"target": "truth"}, "no target 'truth'; choose one of predicted, class, contrast"),
+        ({"target": "reference"}, "by 'attribution'; choose one of predicted, class, contrast here"),
         ({"target": "class"}, "'class' needs a class; choose one of chlorophyll, "),
         ({"target": "class", "class_name": "lake"}, "no class 'lake'; its classes are chlorophyll"),
         ({"target": "contrast", "contrast_class": "9"}, "no class '9'"),

@@ -85,3 +85,9 @@ def test_explainers_that_need_layers_are_refused(run, linear, tmp_path):
         explained(linear.raster, model, tmp_path, class_name="soil", explainer="deeplift")
     with pytest.raises(InputError, match="has no class 'snow'; its classes are vegetation, soil, water"):
         explained(linear.raster, model, tmp_path, class_name="snow")
+
+
+def test_materials_are_no_reference_of_pixels(run, linear, tmp_path):
+    model = run(linear.raster, method="fcls", spectra=linear.spectra).paths["model"]
+    with pytest.raises(InputError, match="for classifiers of pixels, .* choose one of predicted, class, con"):
+        explained(linear.raster, model, tmp_path, target="reference", reference_raster=linear.raster)
