@@ -28,6 +28,7 @@ READ_BY = {
     "GRAD_CAM_LAYER": ("grad_cam", "guided_grad_cam"),
 }
 
+TARGETS = ("predicted", "class", "contrast")
 # What TARGET and BASELINE need of other parameters.
 TARGET_AND_BASELINE = Rules(
     used_with={
@@ -46,10 +47,19 @@ TARGET_AND_BASELINE = Rules(
 
 def target(default: str) -> list[QgsProcessingParameterDefinition]:
     """Declare TARGET, CLASS and CONTRAST_CLASS."""
+    help_text = tr(
+        "What is explained: the 'predicted' class of each pixel, one 'class', or the 'contrast' of two "
+        "classes, which is the output of the one minus that of the other."
+    )
+    return target_among(TARGETS, default, help_text)
+
+
+def target_among(
+    values: Sequence[str], default: str, help_text: str
+) -> list[QgsProcessingParameterDefinition]:
+    """Declare TARGET with these values, CLASS and CONTRAST_CLASS."""
     return [
-        choice("TARGET", tr("Target"), ("predicted", "class", "contrast"), default,
-               tr("What is explained: the 'predicted' class of each pixel, one 'class', or the "
-                  "'contrast' of two classes, which is the output of the one minus that of the other.")),
+        choice("TARGET", tr("Target"), values, default, help_text),
         words("CLASS", tr("Class"),
               tr("Name or number of the class, for TARGET class; for TARGET contrast the first class, "
                  "empty for the predicted one.")),

@@ -24,10 +24,9 @@ from ._explaining import (
     baseline,
     grad_cam_layer,
     steps,
-    target,
 )
 from ._features import export_features
-from ._labels import LabelSource, class_field_of, class_layer
+from ._labels import unlabelled_value
 from ._parameters import (
     chip_stride,
     choice,
@@ -46,8 +45,9 @@ from ._parameters import (
     whole,
     words,
 )
+from ._parts import PARTS, DividedAlgorithm, parts
+from ._reference import REFERENCE, ReferencedAlgorithm, target_or_reference
 from ._series import SceneOrSeriesAlgorithm, series_dates, series_inputs
-from ._spectrum import read_spectrum
 from ._text import tr
 
 _NUMBERS = (
@@ -57,10 +57,9 @@ _NUMBERS = (
 _WITH_BASELINE = (
     "integrated_gradients", "deeplift", "occlusion", "band_ablation", "band_shapley", "secant_contributions",
 )  # fmt: skip
-_WITH_PARTS = ("secant_contributions", "tangent_contributions")
 
 
-class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
+class Attribution(ChipAlgorithm, DividedAlgorithm, ReferencedAlgorithm, SceneOrSeriesAlgorithm):
     """Explains a classifier pixel by pixel, or chip by chip, and band by band."""
 
     ID = "attribution"
@@ -75,14 +74,12 @@ class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
             "MAX_STEPS": ("EXPLAINER", ("integrated_gradients",)),
             "TOLERANCE": ("EXPLAINER", ("integrated_gradients",)),
             "SAMPLES": ("EXPLAINER", ("gradient_shap", "band_shapley")),
-            "PARTS": ("EXPLAINER", _WITH_PARTS),
-            "RING_LIMITS": ("PARTS", ("rings",)),
-            "REGIONS": ("PARTS", ("regions",)),
-            "REGION_FIELD": ("PARTS", ("regions",)),
+            **PARTS.used_with,
+            **REFERENCE.used_with,
             "OCCLUSION_BANDS": ("EXPLAINER", ("occlusion",)),
             **{name: ("EXPLAINER", methods) for name, methods in READ_BY.items()},
         },
-        needed_with={**TARGET_AND_BASELINE.needed_with, "REGIONS": ("PARTS", "regions")},
+        needed_with={**TARGET_AND_BASELINE.needed_with, **PARTS.needed_with, **REFERENCE.needed_with},
     )
 
     def displayName(self) -> str:
@@ -143,7 +140,7 @@ class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
                       "the baseline; 'grad_cam' and 'guided_grad_cam' are for scene classifiers. "
                       "'secant_contributions' and, with the part of the biases, 'tangent_contributions' add "
                       "up exactly at every pixel, for U-Nets too.")),
-            *target(Job.target),
+            *target_or_reference(Job.target),
             *baseline(BASELINES, Job.baseline,
                       tr("The spectrum that stands for 'no evidence': 'zero', the 'mean' of the training "
                          "pixels, the mean of one class ('class_mean'), a given 'spectrum', or the "
@@ -159,6 +156,7 @@ class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
 
     def _advanced(self) -> list:
         return [
+            unlabelled_value(Job.unlabelled_value),
             steps(Job.steps),
             words("WAVELENGTHS", tr("Wavelengths"),
                   tr("For BASELINE continuum or auto, where neither the scene nor the model tells them: "
@@ -174,18 +172,7 @@ class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
             whole("SAMPLES", tr("Samples"), Job.samples, 1, 100000,
                   tr("Training spectra to start from, drawn at random, for gradient_shap; orders of the "
                      "bands, every second one the reverse of the first, for band_shapley."), True),
-            choice("PARTS", tr("Parts"), ("bands", "rings", "regions"), Job.parts,
-                   tr("What secant_contributions and tangent_contributions divide the output among: the "
-                      "'bands'; 'rings' of pixels by how far they are from the explained one, one pixel at a "
-                      "time and so best for a small EXTENT or MASK; or named 'regions'."), True),
-            words("RING_LIMITS", tr("Ring limits (pixels)"),
-                  tr("Outer limits of the rings, in pixels to the farther of row and column, between commas; "
-                     "beyond the last is one more ring. Empty: 0,3,10."), True),
-            class_layer("REGIONS", tr("Regions"),
-                        tr("Polygons with a name, in any CRS, or a raster of class numbers: the parts for "
-                           "PARTS regions."), advanced=True),
-            class_field_of("REGIONS", "REGION_FIELD", tr("Region field"),
-                           tr("Field that holds the region's name; needed where REGIONS are vectors."), True),
+            *parts(Job.parts),
             whole("OCCLUSION_WINDOW", tr("Occlusion window (pixels)"), Job.occlusion_window, 0, 999,
                   tr("Side of the square that occlusion replaces; 0: bands are replaced over the whole "
                      "patch."), True),
@@ -239,13 +226,6 @@ class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
             QgsProcessingOutputNumber("ABSORPTION_SHARE", tr("Share that absorptions have in the output")),
         ]
 
-    def prepareAlgorithm(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        self.mask = self.parameterAsSource(parameters, "MASK", context)
-        self._regions = LabelSource(self, "REGIONS", "REGION_FIELD", parameters, context)
-        return super().prepareAlgorithm(parameters, context, feedback)
-
     def job(
         self,
         parameters: dict[str, Any],
@@ -258,8 +238,6 @@ class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
         ):
             for name in ("MAX_STEPS", "TOLERANCE"):
                 self.warn_unused(name, tr("a fixed number of STEPS"), parameters, feedback)
-        spectrum = self.text("BASELINE_SPECTRUM", parameters, context)
-        wavelengths = self.text("WAVELENGTHS", parameters, context)
         return Job(
             **self._explained(parameters, context, feedback),
             model=self.model(parameters, context),
@@ -269,10 +247,11 @@ class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
             contrast_class=self.text("CONTRAST_CLASS", parameters, context),
             baseline=self.chosen["BASELINE"],
             baseline_class=self.text("BASELINE_CLASS", parameters, context),
-            baseline_spectrum=read_spectrum(spectrum) if spectrum else None,
-            wavelengths=read_spectrum(wavelengths, "WAVELENGTHS") if wavelengths else None,
+            baseline_spectrum=self.spectrum("BASELINE_SPECTRUM", parameters, context),
+            wavelengths=self.spectrum("WAVELENGTHS", parameters, context),
             layer=self.chosen["GRAD_CAM_LAYER"],
-            **self._parts(parameters, context, feedback),
+            **self.reference(parameters, context, feedback),
+            **self.parts(parameters, context, feedback),
             merge=self.chosen["MERGE"],
             table_only=not any(outputs.values()),
             **self.fractions(("TOLERANCE",), parameters, context),
@@ -280,26 +259,6 @@ class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
             **self.common(parameters, context),
             **outputs,
         )
-
-    def _parts(
-        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> dict[str, Any]:
-        """Return the job fields that say what the output is divided among."""
-        if self.RULES.why_unused("PARTS", self.chosen):
-            return {}
-        found: dict[str, Any] = {"parts": self.chosen["PARTS"]}
-        if limits := self.text("RING_LIMITS", parameters, context):
-            try:
-                found["ring_limits"] = tuple(int(limit) for limit in limits.split(","))
-            except ValueError:
-                raise QgsProcessingException(
-                    tr(
-                        "RING_LIMITS is '{value}'; write whole numbers between commas, such as 0,3,10."
-                    ).format(value=limits)
-                ) from None
-        if found["parts"] == "regions":
-            found |= self._regions.fields("region", parameters, context, feedback)
-        return found
 
     def _explained(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -315,6 +274,10 @@ class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
         else:
             self.take_patches(parameters, context, choice_text)
         if self.patches:
+            if self.chosen["TARGET"] == "reference":
+                raise QgsProcessingException(
+                    tr("TARGET reference is of pixels; with PATCHES choose predicted, class or contrast.")
+                )
             for name in ("EXTENT", "MASK"):
                 self.warn_unused(name, "PATCHES", parameters, feedback)
             skip = self.switches(("SKIP_UNREADABLE",), parameters, context)
@@ -325,10 +288,10 @@ class Attribution(ChipAlgorithm, SceneOrSeriesAlgorithm):
                 tr("CHIP_FOLDER takes a raster per chip of PATCHES; leave it empty with INPUT.")
             )
         mask = None
-        if self.mask:
-            label = self.mask.fields().lookupField("class")
+        if polygons := self.sources["MASK"]:
+            label = polygons.fields().lookupField("class")
             mask = export_features(
-                self.mask, self.raster, context, feedback, label if label >= 0 else None, keep_unlabelled=True
+                polygons, self.raster, context, feedback, label if label >= 0 else None, keep_unlabelled=True
             )
         return {
             **self.scene_or_series(parameters, context, feedback),

@@ -31,9 +31,9 @@ PARAMETERS = {
     "classify": "INPUT SERIES SERIES_FOLDER DATES DATE_PATTERN MODEL EXTENT CHIP_STRIDE MERGE DEVICE MEMORY"
     " CLASSES CONFIDENCE PROBABILITIES",
     "attribution": "INPUT SERIES SERIES_FOLDER DATES DATE_PATTERN PATCHES MODEL"
-    " EXPLAINER TARGET CLASS CONTRAST_CLASS BASELINE BASELINE_CLASS "
-    "BASELINE_SPECTRUM EXTENT MASK STEPS WAVELENGTHS MAX_STEPS TOLERANCE SAMPLES OCCLUSION_WINDOW "
-    "OCCLUSION_BANDS OCCLUSION_STRIDE PARTS RING_LIMITS REGIONS REGION_FIELD "
+    " EXPLAINER TARGET CLASS CONTRAST_CLASS REFERENCE REFERENCE_FIELD BASELINE BASELINE_CLASS "
+    "BASELINE_SPECTRUM EXTENT MASK UNLABELLED_VALUE STEPS WAVELENGTHS MAX_STEPS TOLERANCE SAMPLES "
+    "OCCLUSION_WINDOW OCCLUSION_BANDS OCCLUSION_STRIDE PARTS RING_LIMITS REGIONS REGION_FIELD "
     "GRAD_CAM_LAYER CHIP_STRIDE MERGE SKIP_UNREADABLE SEED DEVICE MEMORY "
     "ATTRIBUTION SALIENCY CONTINUUM_PART BAND_TABLE CHIP_TABLE CHIP_FOLDER",
     "evaluateexplainers": "PATCHES INPUT LABELS LABEL_FIELD MODEL EXPLAINERS MASKS MASK CHIPS RADIUS SAMPLES"
@@ -128,7 +128,9 @@ def test_enum_values_of_attribution(provider):
         "guided_backpropagation", "deconvolution", "grad_cam", "guided_grad_cam", "occlusion",
         "band_ablation", "band_shapley", "secant_contributions", "tangent_contributions",
     ]  # fmt: skip
-    assert options["TARGET"] == ["predicted", "class", "contrast"]
+    assert options["TARGET"] == ["predicted", "class", "reference", "contrast"]
+    others = provider.algorithm("segmentationcontributions").parameterDefinition("TARGET").options()
+    assert others == ["predicted", "class", "contrast"]
     assert options["BASELINE"] == [
         "auto", "zero", "mean", "class_mean", "spectrum", "continuum", "chip_mean", "speckle",
     ]  # fmt: skip
