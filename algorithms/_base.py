@@ -123,7 +123,9 @@ class EngineAlgorithm(GivenParameters, ExplanationAlgorithm):
         paths = {name.lower(): path and os.path.abspath(path) for name, path in destinations.items()}
         job = self.job(parameters, context, feedback, paths)
         result = run_job(python, job, feedback)
-        return self._declare(parameters, context, feedback, result, destinations)
+        declared = self._declare(parameters, context, feedback, result, destinations)
+        self.write_styles(declared, result)
+        return declared
 
     def job(
         self,
@@ -134,6 +136,9 @@ class EngineAlgorithm(GivenParameters, ExplanationAlgorithm):
     ) -> Job:
         """Build the job from the parameters; `outputs` are its output fields."""
         raise NotImplementedError
+
+    def write_styles(self, outputs: dict[str, Any], result: dict) -> None:
+        """Write the styles that hang on the result, before QGIS loads the layers."""
 
     def group_title(self) -> str:
         """Return the name of the layer group that takes the results."""

@@ -27,17 +27,21 @@ def raster(
 
 def table(name: str, title: str, help_text: str, by_default: bool = True) -> QgsProcessingParameterDefinition:
     """Declare a table without geometry."""
-    kind = Qgis.ProcessingSourceType.Vector
-    parameter = QgsProcessingParameterFeatureSink(
-        name, title, kind, optional=True, createByDefault=by_default
-    )
-    return described(parameter, help_text)
+    return features(name, title, Qgis.ProcessingSourceType.Vector, help_text, by_default)
 
 
 def points(name: str, title: str, help_text: str) -> QgsProcessingParameterDefinition:
     """Declare a layer of points."""
-    kind = Qgis.ProcessingSourceType.VectorPoint
-    parameter = QgsProcessingParameterFeatureSink(name, title, kind, optional=True, createByDefault=True)
+    return features(name, title, Qgis.ProcessingSourceType.VectorPoint, help_text)
+
+
+def features(
+    name: str, title: str, kind: Qgis.ProcessingSourceType, help_text: str, by_default: bool = True
+) -> QgsProcessingParameterDefinition:
+    """Declare a layer of one kind of geometry."""
+    parameter = QgsProcessingParameterFeatureSink(
+        name, title, kind, optional=True, createByDefault=by_default
+    )
     return described(parameter, help_text)
 
 

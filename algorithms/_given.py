@@ -66,12 +66,9 @@ class GivenParameters(QgsProcessingAlgorithm):
         return self.raster.path(context, feedback)
 
     def raster_path(
-        self,
-        name: str,
-        parameters: dict[str, Any],
-        context: QgsProcessingContext,
+        self, name: str, parameters: dict[str, Any], context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
-    ) -> str | None:
+    ) -> str | None:  # fmt: skip
         """Return the path of a raster for the engine, None where it is empty."""
         return None if is_empty(parameters.get(name)) else self._opened(name).path(context, feedback)
 

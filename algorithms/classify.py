@@ -44,8 +44,8 @@ class Classify(SceneOrSeriesAlgorithm):
             "--CLASSES=classes.tif"
         )
 
-    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
-        for parameter in (
+    def _inputs(self) -> list:
+        return [
             scene(tr("Raster to classify, with the bands that the model was trained with. Either this or "
                      "SERIES."), optional=True),
             *series_inputs(trained=True),
@@ -56,6 +56,10 @@ class Classify(SceneOrSeriesAlgorithm):
             merge(ClassifyJob.merge),
             device(),
             memory(),
+        ]  # fmt: skip
+
+    def _destinations(self) -> list:
+        return [
             raster("CLASSES", tr("Classes"), tr("GeoTIFF of class numbers with class names and colours."),
                    optional=False),
             raster("CONFIDENCE", tr("Confidence"),
@@ -63,8 +67,7 @@ class Classify(SceneOrSeriesAlgorithm):
             raster("PROBABILITIES", tr("Probabilities"),
                    tr("GeoTIFF with one band per class, the probabilities that add up to 1."),
                    by_default=False),
-        ):  # fmt: skip
-            self.addParameter(parameter)
+        ]  # fmt: skip
 
     def job(
         self,

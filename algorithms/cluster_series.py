@@ -9,9 +9,10 @@ from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessing
 from ..engine.jobs import ClusterSeriesJob as Job
 from ._destinations import raster, report, table
 from ._labels import label_inputs, unlabelled_value
-from ._parameters import choice, device, extent, memory, model_file, real, seed, whole
+from ._parameters import choice, device, extent, memory, model_file, seed, whole
 from ._series import SeriesAlgorithm, series_dates, series_inputs
 from ._text import tr
+from ._training import test_share
 
 VOTES = ("majority", "balanced", "one_to_one")
 
@@ -70,8 +71,7 @@ class ClusterSeries(SeriesAlgorithm):
     def _advanced(self) -> list:
         return [
             unlabelled_value(Job.unlabelled_value),
-            real("TEST_SHARE", tr("Test share"), Job.test_share, 0.01, 0.99,
-                 tr("Fraction of the labelled pixels whose parcels judge the names."), True),
+            test_share(Job.test_share, tr("Fraction of the labelled pixels whose parcels judge the names.")),
             whole("SAMPLE", tr("Sample (pixels)"), Job.sample, 20, 10_000_000,
                   tr("Pixels that make the clusters, drawn evenly over the scene."), True),
             device(),

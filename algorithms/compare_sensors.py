@@ -17,12 +17,11 @@ from qgis.core import (
 from ..engine.jobs import CompareSensorsJob as Job
 from ._destinations import raster, report, table
 from ._labels import LabelledAlgorithm, label_inputs, unlabelled_value
-from ._parameters import choice, described, device, extent, is_empty, layers, memory, real, seed, whole, words
+from ._parameters import choice, described, device, extent, is_empty, layers, memory, seed, whole, words
 from ._rasters import RasterSource
 from ._text import tr
+from ._training import NORMALISATIONS, PIXEL_ARCHITECTURES, block_size, epochs, patch_size, test_share
 
-ARCHITECTURES = ("spectral_cnn", "spatial_cnn", "hybrid_cnn")
-NORMALISATIONS = ("none", "standard", "per_pixel")
 _NUMBERS = ("PATCH_SIZE", "EPOCHS", "BLOCK_SIZE", "SEEDS", "SAMPLE")
 _OF_TRAINING = (
     "ARCHITECTURE", "PATCH_SIZE", "NORMALISATION", "EPOCHS", "TEST_SHARE", "BLOCK_SIZE", "SEEDS",
@@ -88,11 +87,10 @@ class CompareSensors(LabelledAlgorithm):
                    tr("Two or more .safetensors files of pixel classifiers: of single sensors, and one of "
                       "all. Several of the same sensors are seeds. Empty: they are trained."),
                    optional=True),
-            choice("ARCHITECTURE", tr("Architecture"), ARCHITECTURES, Job.architecture,
+            choice("ARCHITECTURE", tr("Architecture"), PIXEL_ARCHITECTURES, Job.architecture,
                    tr("'spectral_cnn' reads the spectrum of each pixel alone, the others a patch around "
                       "it.")),
-            whole("EPOCHS", tr("Epochs"), Job.epochs, 1, 100000,
-                  tr("Most passes over the training pixels, of each network.")),
+            epochs(Job.epochs, tr("Most passes over the training pixels, of each network.")),
             whole("SEEDS", tr("Networks of each kind"), Job.seeds, 1, 100,
                   tr("How many networks of each sensor and of all are trained; two or more tell what changes "
                      "from one to the next, five tell it better.")),
@@ -114,17 +112,13 @@ class CompareSensors(LabelledAlgorithm):
                    tr("The raster whose grid all are laid on: that of the smallest pixels, of the largest, "
                       "or the first."), True),
             unlabelled_value(Job.unlabelled_value),
-            whole("PATCH_SIZE", tr("Patch size (pixels)"), Job.patch_size, 1, 99,
-                  tr("Side of the patch, an odd number; 9 or more for hybrid_cnn, not used by spectral_cnn."),
-                  True),
+            patch_size(Job.patch_size, advanced=True),
             choice("NORMALISATION", tr("Normalisation"), NORMALISATIONS, Job.normalisation,
                    tr("'standard' centres and scales each band; 'per_pixel' divides each spectrum by its sum "
                       "first, over all sensors together; 'none' leaves values as they are."), True),
-            real("TEST_SHARE", tr("Test share"), Job.test_share, 0.01, 0.99,
-                 tr("Fraction of the labelled pixels that is kept to judge and to explain."), True),
-            whole("BLOCK_SIZE", tr("Block size (pixels)"), Job.block_size, 0, 100000,
-                  tr("Side of the blocks that part training from test; 0: chosen from where the labels lie."),
-                  True),
+            test_share(Job.test_share,
+                       tr("Fraction of the labelled pixels that is kept to judge and to explain.")),
+            block_size(Job.block_size),
             device(),
             memory(),
         ]  # fmt: skip

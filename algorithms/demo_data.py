@@ -65,8 +65,8 @@ class DemoData(EngineAlgorithm):
             "--FOLDER=/tmp/demo"
         )
 
-    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
-        self.addParameter(
+    def _inputs(self) -> list:
+        return [
             choice("SCENE", tr("Kind of scene"),
                    ("hyperspectral", "dual_sensor", "mixed_pixels", "sar_scenes", "sar_series",
                     "segmentation"), "hyperspectral",
@@ -75,43 +75,23 @@ class DemoData(EngineAlgorithm):
                       "'mixed_pixels' are spectra mixed in known shares, "
                       "'sar_scenes' are radar chips with planted structures, and a "
                       "raster that holds more of them, 'sar_series' is a year of radar over parcels of "
-                      "crops, 'segmentation' are two rasters of a street, with every pixel labelled."))
-        )  # fmt: skip
-        self.addParameter(
-            whole(
-                "SIZE",
-                tr("Side of the scene (pixels)"),
-                DemoDataJob.size,
-                32,
-                4096,
-                tr(
-                    "Width and height in pixels, 64 or more for 'dual_sensor', 'sar_scenes' and "
-                    "'segmentation'. For 'sar_scenes' there are half as many training chips of each class, "
-                    "512 at most."
-                ),
-            )
-        )
-        self.addParameter(seed())
-        self.addParameter(
-            described(
-                QgsProcessingParameterFolderDestination("FOLDER", tr("Folder")),
-                tr(
-                    "Folder that takes the scene, its labels and the truth; files of an earlier run are "
-                    "replaced."
-                ),
-            )
-        )
-        self.addOutput(QgsProcessingOutputRasterLayer("RASTER", tr("Simulated scene")))
-        self.addOutput(
-            QgsProcessingOutputVectorLayer("LABELS", tr("Labels as points, footprints or parcels"))
-        )
-        self.addOutput(QgsProcessingOutputRasterLayer("LABEL_RASTER", tr("Labels as class raster")))
-        self.addOutput(QgsProcessingOutputFile("TRUTH", tr("Known evidence")))
-        self.addOutput(QgsProcessingOutputVectorLayer("EVIDENCE", tr("Evidence on the scene (sar_scenes)")))
-        self.addOutput(QgsProcessingOutputFolder("PATCHES", tr("Training chips (sar_scenes)")))
-        self.addOutput(QgsProcessingOutputFolder("TEST_PATCHES", tr("Test chips (sar_scenes)")))
-        self.addOutput(QgsProcessingOutputFolder("MASKS", tr("Masks of the test chips (sar_scenes)")))
-        for name, text in (
+                      "crops, 'segmentation' are two rasters of a street, with every pixel labelled.")),
+            whole("SIZE", tr("Side of the scene (pixels)"), DemoDataJob.size, 32, 4096,
+                  tr("Width and height in pixels, 64 or more for 'dual_sensor', 'sar_scenes' and "
+                     "'segmentation'. For 'sar_scenes' there are half as many training chips of each class, "
+                     "512 at most.")),
+            seed(),
+        ]  # fmt: skip
+
+    def _destinations(self) -> list:
+        folder = QgsProcessingParameterFolderDestination("FOLDER", tr("Folder"))
+        return [
+            described(folder, tr("Folder that takes the scene, its labels and the truth; files of an earlier "
+                                 "run are replaced.")),
+        ]  # fmt: skip
+
+    def _results(self) -> list:
+        rasters = (
             ("VNIR", tr("Raster of the VNIR sensor (dual_sensor)")),
             ("SWIR", tr("Raster of the SWIR sensor (dual_sensor)")),
             ("STRATA", tr("Sun, shadow and boundary (segmentation)")),
@@ -121,11 +101,19 @@ class DemoData(EngineAlgorithm):
             ("ABUNDANCES", tr("True abundances (mixed_pixels)")),
             ("NONLINEARITY", tr("True nonlinearity (mixed_pixels)")),
             ("MIXING", tr("Kind of mixing (mixed_pixels)")),
-        ):
-            self.addOutput(QgsProcessingOutputRasterLayer(name, text))
-        self.addOutput(
-            QgsProcessingOutputFile("SPECTRA", tr("Table of the materials' spectra (mixed_pixels)"))
         )
+        return [
+            QgsProcessingOutputRasterLayer("RASTER", tr("Simulated scene")),
+            QgsProcessingOutputVectorLayer("LABELS", tr("Labels as points, footprints or parcels")),
+            QgsProcessingOutputRasterLayer("LABEL_RASTER", tr("Labels as class raster")),
+            QgsProcessingOutputFile("TRUTH", tr("Known evidence")),
+            QgsProcessingOutputVectorLayer("EVIDENCE", tr("Evidence on the scene (sar_scenes)")),
+            QgsProcessingOutputFolder("PATCHES", tr("Training chips (sar_scenes)")),
+            QgsProcessingOutputFolder("TEST_PATCHES", tr("Test chips (sar_scenes)")),
+            QgsProcessingOutputFolder("MASKS", tr("Masks of the test chips (sar_scenes)")),
+            *(QgsProcessingOutputRasterLayer(name, title) for name, title in rasters),
+            QgsProcessingOutputFile("SPECTRA", tr("Table of the materials' spectra (mixed_pixels)")),
+        ]
 
     def job(
         self,

@@ -10,16 +10,14 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputNumber,
-    QgsProcessingParameterFeatureSink,
 )
 
 from ..engine.jobs import MisclassificationsJob as Job
-from ._destinations import report, table
+from ._destinations import features, report, table
 from ._explaining import EXPLAINERS
 from ._labels import LabelledAlgorithm, class_field_of, class_layer, unlabelled_value
 from ._parameters import (
     choice,
-    described,
     device,
     extent,
     memory,
@@ -118,15 +116,10 @@ class Misclassifications(SceneOrSeriesAlgorithm, LabelledAlgorithm):
         ]  # fmt: skip
 
     def _destinations(self) -> list:
-        kind = Qgis.ProcessingSourceType.VectorAnyGeometry
         return [
-            described(
-                QgsProcessingParameterFeatureSink(
-                    "ERRORS", tr("Errors"), kind, optional=True, createByDefault=True
-                ),
-                tr("Polygons of wrong pixels, or points where the reference is points. A GeoPackage, to "
-                   "review it."),
-            ),
+            features("ERRORS", tr("Errors"), Qgis.ProcessingSourceType.VectorAnyGeometry,
+                     tr("Polygons of wrong pixels, or points where the reference is points. A GeoPackage, to "
+                        "review it.")),
             table("CONFUSION", tr("Confusion"),
                   tr("Table with a row per reference class, a column per predicted class.")),
             report(tr("HTML page with map, confusion, suspicions, spectra and the most instructive errors.")),
@@ -192,18 +185,9 @@ class Misclassifications(SceneOrSeriesAlgorithm, LabelledAlgorithm):
             **outputs,
         )
 
-    def _declare(
-        self,
-        parameters: dict[str, Any],
-        context: QgsProcessingContext,
-        feedback: QgsProcessingFeedback,
-        result: dict,
-        destinations: dict[str, str | None],
-    ) -> dict[str, Any]:
-        """Also write the style of the errors, before QGIS loads them."""
-        outputs = super()._declare(parameters, context, feedback, result, destinations)
+    def write_styles(self, outputs: dict[str, Any], result: dict) -> None:
+        """Write the style of the errors."""
         errors = outputs.get("ERRORS")
         if errors and (path := sink_file(errors)):
             columns = result["tables"]["ERRORS"]["columns"]
             write_style(errors, path, result["record"], {each["name"]: each["alias"] for each in columns})
-        return outputs

@@ -10,14 +10,9 @@ from ..engine.jobs import TrainAutoencoderJob as Job
 from ._destinations import check_model, model, report, table
 from ._labels import label_inputs, unlabelled_value
 from ._parameters import device, extent, memory, real, seed, whole
-from ._series import (
-    SeriesAlgorithm,
-    series_choice,
-    series_dates,
-    series_inputs,
-    series_values,
-)
+from ._series import SeriesAlgorithm, series_choice, series_dates, series_inputs, series_values
 from ._text import tr
+from ._training import epochs, patience, test_share
 
 _NUMBERS = ("EMBEDDING_DIMENSIONS", "EPOCHS", "SAMPLE", "STRIDE", "PATIENCE", "BATCH_SIZE")
 
@@ -62,7 +57,7 @@ class TrainAutoencoder(SeriesAlgorithm):
             *series_values(Job.values, Job.calibration),
             whole("EMBEDDING_DIMENSIONS", tr("Embedding dimensions"), Job.embedding_dimensions, 1, 64,
                   tr("Numbers that a series is summed up in.")),
-            whole("EPOCHS", tr("Epochs"), Job.epochs, 1, 100000, tr("Most passes over the training pixels.")),
+            epochs(Job.epochs),
             *label_inputs(
                 tr("Polygons, points or a class raster, where there are some: their parcels are kept apart, "
                    "so that clusterseries with the same labels, share and seed tests on parcels that no "
@@ -75,15 +70,14 @@ class TrainAutoencoder(SeriesAlgorithm):
     def _advanced(self) -> list:
         return [
             unlabelled_value(Job.unlabelled_value),
-            real("TEST_SHARE", tr("Test share"), Job.test_share, 0.01, 0.99,
-                 tr("Fraction of the labelled pixels whose parcels are kept for the test."), True),
+            test_share(Job.test_share,
+                       tr("Fraction of the labelled pixels whose parcels are kept for the test.")),
             whole("SAMPLE", tr("Sample (pixels)"), Job.sample, 20, 10_000_000,
                   tr("Pixels to train on, drawn evenly over the scene."), True),
             whole("STRIDE", tr("Stride (dates)"), Job.stride, 1, 8,
                   tr("Step of the second and third convolution: more than 1 is faster for long series, and "
                      "its layers tell dates apart less finely."), True),
-            whole("PATIENCE", tr("Patience (epochs)"), Job.patience, 1, 100000,
-                  tr("Stop after so many epochs in a row without a better validation."), True),
+            patience(Job.patience),
             real("LEARNING_RATE", tr("Learning rate"), Job.learning_rate, 1e-7, 1,
                  tr("Step of the optimiser, Adam; it is halved while the loss stays."), True),
             whole("BATCH_SIZE", tr("Batch size (pixels)"), Job.batch_size, 2, 65536,

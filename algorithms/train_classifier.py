@@ -13,9 +13,17 @@ from ._labels import LabelledAlgorithm, class_field_of, class_layer, label_input
 from ._parameters import choice, device, memory, real, scene, seed, switch, whole
 from ._series import SceneOrSeriesAlgorithm, series_choice, series_dates, series_inputs, series_values
 from ._text import tr
+from ._training import (
+    NORMALISATIONS,
+    PIXEL_ARCHITECTURES,
+    block_size,
+    epochs,
+    patch_size,
+    patience,
+    test_share,
+)
 
-ARCHITECTURES = ("spectral_cnn", "spatial_cnn", "hybrid_cnn", "unet")
-NORMALISATIONS = ("none", "standard", "per_pixel")
+ARCHITECTURES = (*PIXEL_ARCHITECTURES, "unet")
 SPLITS = ("blocks", "parcels", "random")
 _NUMBERS = (
     "PATCH_SIZE", "COMPONENTS", "DEPTH", "FILTERS", "TILE_SIZE", "EPOCHS", "PATIENCE", "BATCH_SIZE",
@@ -83,15 +91,14 @@ class TrainClassifier(SceneOrSeriesAlgorithm, LabelledAlgorithm):
                    tr("'spectral_cnn' reads the spectrum of each pixel alone; 'spatial_cnn' a patch "
                       "around it; 'hybrid_cnn' a patch with spectral and spatial convolutions, as "
                       "HybridSN; 'unet' is a U-Net, which classifies all pixels of a window at once.")),
-            whole("PATCH_SIZE", tr("Patch size (pixels)"), Job.patch_size, 1, 99,
-                  tr("Side of the patch, an odd number; hybrid_cnn needs 9 or more, spectral_cnn and "
-                     "unet do not use it.")),
+            patch_size(Job.patch_size),
             choice("NORMALISATION", tr("Normalisation"), NORMALISATIONS, Job.normalisation,
                    tr("'standard' centres and scales each band, 'per_pixel' divides each spectrum by its "
                       "sum, 'none' leaves values as they are.")),
-            whole("EPOCHS", tr("Epochs"), Job.epochs, 1, 100000, tr("Most passes over the training pixels.")),
-            real("TEST_SHARE", tr("Test share"), Job.test_share, 0.01, 0.99,
-                 tr("Fraction of the labelled pixels that is kept for the test; not used with TEST_LABELS.")),
+            epochs(Job.epochs),
+            test_share(Job.test_share,
+                       tr("Fraction of the labelled pixels that is kept for the test; not used with "
+                          "TEST_LABELS."), False),
             seed(),
         ]  # fmt: skip
 
@@ -115,8 +122,7 @@ class TrainClassifier(SceneOrSeriesAlgorithm, LabelledAlgorithm):
             real("NORMALISATION_STRENGTH", tr("Normalisation strength"), Job.normalisation_strength, 0.0, 1.0,
                  tr("Power of the sum that a unet with NORMALISATION=per_pixel divides each spectrum by: 1 "
                     "takes all brightness away, 0 leaves it."), True),
-            whole("PATIENCE", tr("Patience (epochs)"), Job.patience, 1, 100000,
-                  tr("Training stops after this many epochs without progress."), True),
+            patience(Job.patience),
             real("LEARNING_RATE", tr("Learning rate"), Job.learning_rate, 1e-7, 1.0,
                  tr("Size of a training step."), True),
             whole("BATCH_SIZE", tr("Batch size"), Job.batch_size, 0, 65536,
@@ -130,8 +136,7 @@ class TrainClassifier(SceneOrSeriesAlgorithm, LabelledAlgorithm):
                       "polygons, or patches of one class where labels are points or a raster; or at "
                       "'random', which flatters the network."),
                    True),
-            whole("BLOCK_SIZE", tr("Block size (pixels)"), Job.block_size, 0, 100000,
-                  tr("Side of the blocks; 0: chosen from where the labels lie."), True),
+            block_size(Job.block_size),
             class_layer("TEST_LABELS", tr("Test labels"),
                         tr("Labels that only test, of the same classes; LABELS then only train."),
                         advanced=True),

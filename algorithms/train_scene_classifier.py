@@ -19,6 +19,7 @@ from ._destinations import check_model, model, report, table
 from ._labels import label_inputs, unlabelled_value
 from ._parameters import choice, device, folder, memory, real, scene, seed, switch, whole, words
 from ._text import tr
+from ._training import epochs, test_share
 
 ARCHITECTURES = ("resnet18", "resnet50", "resnet101")
 VALUES = ("as_is", "power", "amplitude", "db")
@@ -89,9 +90,8 @@ class TrainSceneClassifier(LabelledChipAlgorithm):
             choice("VALUES", tr("Values"), VALUES, Job.values,
                    tr("What the stored numbers are. 'power' (intensity, sigma or gamma nought) and "
                       "'amplitude' go to decibels; 'db' is in decibels; 'as_is' is read as it is.")),
-            whole("EPOCHS", tr("Epochs"), Job.epochs, 1, 100000, tr("Passes over the training chips.")),
-            real("TEST_SHARE", tr("Test share"), Job.test_share, 0.01, 0.99,
-                 tr("Fraction of the chips that is kept for the test.")),
+            epochs(Job.epochs, tr("Passes over the training chips.")),
+            test_share(Job.test_share, tr("Fraction of the chips that is kept for the test."), False),
             seed(),
         ]  # fmt: skip
 

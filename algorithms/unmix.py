@@ -30,6 +30,7 @@ from ._parameters import (
 )
 from ._spectra import export_table, spectra_table
 from ._text import tr
+from ._training import epochs
 
 METHODS = ("idnet", "fcls")
 PARTS_OF = ("mean", "bands")
@@ -114,8 +115,7 @@ class Unmix(EngineAlgorithm):
 
     def _advanced(self) -> list:
         return [
-            whole("EPOCHS", tr("Epochs"), Job.epochs, 1, 100000,
-                  tr("Passes over the sample that idnet is trained for."), True),
+            epochs(Job.epochs, tr("Passes over the sample that idnet is trained for."), advanced=True),
             whole("SAMPLE", tr("Sample (pixels)"), Job.sample, 1, 10_000_000,
                   tr("Pixels in which endmembers are looked for and idnet is trained, drawn evenly over the "
                      "scene."), True),
