@@ -29,7 +29,7 @@ _BACKGROUND = 512
 # Pixels that say how large the reconstruction error is where the model fits.
 _FITTED = 4096
 # A bundle whose mean lies nearer to a mixture of the others, in deviations, has nothing of its own.
-_APART = 3.0
+_APART = 5.0
 _FEWEST = 20  # pixels per material to train on
 
 
