@@ -1,7 +1,9 @@
 """Pixels brought to the brightness of mixtures, so that light and shade are not taken for materials.
 
-A pixel of any brightness is s times a mixture: divided by s, its fully constrained least squares are the
-scaled ones of Heinz & Chang's class, SCLSU (Drumetz et al. 2016, DOI 10.1109/TIP.2016.2579259, section II).
+A pixel of any brightness is s times a mixture. With s the sum of its non-negative least squares, the fully
+constrained least squares of the pixel over s are the scaled ones, S-CLSU: non-negative abundances over their
+sum, which are right where light scales all of a pixel's endmembers alike (Veganzones, Drumetz et al., "A new
+extended linear mixing model to address spectral variability").
 """
 
 from __future__ import annotations

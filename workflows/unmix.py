@@ -43,7 +43,10 @@ def unmix(job: UnmixJob, context: Context) -> dict:
         _warn_of_missing(job, card, context)
         if job.model and not job.trained_model:
             card = save_model(outputs.stage(job.model), model.network, model.spectra, card)
-        facts = {"model_digest": card.digest, "scale": card.training["scale"], **facts}
+        facts = {
+            "model_digest": card.digest, "scale": card.training["scale"],
+            "any_brightness": bool(card.options.get("any_brightness")), **facts,
+        }  # fmt: skip
         network = cast(AbundanceNetwork, model.network)
         spectra = (model.spectra.class_means.double() / float(card.training["scale"])).numpy()
         summary = UnmixSummary(card, spectra, job.seed)

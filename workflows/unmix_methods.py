@@ -73,7 +73,6 @@ def levelled(pixels: np.ndarray, brightness: np.ndarray) -> np.ndarray:
 
 def _lit(batch: Batch, pixels: np.ndarray, brightness: np.ndarray) -> Batch:
     """Return the batch of levelled pixels with parts that are as bright as the pixels were."""
-
     by_band = brightness[:, None]
     return replace(
         batch, pixels=pixels, brightness=brightness, parts=batch.parts * by_band[:, None],

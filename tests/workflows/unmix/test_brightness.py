@@ -62,3 +62,4 @@ def test_a_saved_model_keeps_it(run, shaded, method):
     again = run(raster, "again", method=method, trained_model=first.paths["model"], model=None)
     assert np.array_equal(first.abundances, again.abundances)
     assert np.array_equal(first.brightness, again.brightness)
+    assert again.result["record"]["any_brightness"] is True
